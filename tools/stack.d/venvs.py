@@ -125,7 +125,8 @@ def _install_checkout(venv):
     say(f'installing {paths.CHECKOUT} into {venv}')
     _uv('pip', 'install', '--quiet', '--no-deps', '--no-build-isolation',
         '--reinstall', '--python', venv / 'bin' / 'python',
-        '-e', paths.CHECKOUT)
+        '-e', paths.CHECKOUT,
+        env={'SKIP_GENERATE_AUTHORS': '1', 'SKIP_WRITE_GIT_CHANGELOG': '1'})
     done.write_text(digest)
 
 
@@ -137,8 +138,8 @@ def _packaging_digest():
     return digest.hexdigest()
 
 
-def _uv(*arguments, cwd=None):
-    env = dict(os.environ, UV_SYSTEM_CERTS='1')
+def _uv(*arguments, cwd=None, env=()):
+    env = dict(os.environ, UV_SYSTEM_CERTS='1', **dict(env))
     env.setdefault('UV_CACHE_DIR', str(paths.CACHE / 'uv'))
     subprocess.run([_uv_program(), *arguments], check=True, cwd=cwd, env=env,
                    stdin=subprocess.DEVNULL, stdout=sys.stderr)
