@@ -1,0 +1,435 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); see LICENSE.
+# SPDX-License-Identifier: Apache-2.0
+"""The ways to a cloud: keystoneauth sessions, ours and our users'.
+
+``Cloud``, ``SingleUserCloud`` and ``NoCloud`` answer the same questions for
+the three kinds of deployment; everybody else is handed a session and does
+not know whose credentials are behind it. What Keystone refuses is told as
+one of ``karbor_ng.errors``, with what to do and without any token.
+"""
+
+import contextlib
+import datetime
+import hashlib
+import json
+import threading
+import time
+
+from keystoneauth1 import access
+from keystoneauth1 import exceptions
+from keystoneauth1.identity import access as access_plugin
+from keystoneauth1 import loading
+from keystoneauth1.loading import session as session_loading
+from keystoneauth1 import service_token
+from keystoneauth1 import session as keystone_session
+from oslo_config import cfg
+
+from karbor_ng import errors
+
+GROUP = 'service_user'
+
+_IDENTITY = {'service_type': 'identity', 'version': (3, 0)}
+_TIMEOUT_SECONDS = 60
+_RETRIES = 3
+_USER_AGENT = 'karbor-protection'
+
+#: Of keystoneauth's adapter options, those that fit all services at once.
+_ADAPTER_OPTIONS = ('valid_interfaces', 'region_name', 'connect_retries',
+                    'status_code_retries')
+_DEFAULTS = {
+    'valid_interfaces': ['internal', 'public'],
+    'connect_retries': _RETRIES,
+    'status_code_retries': _RETRIES,
+    'timeout': _TIMEOUT_SECONDS,
+}
+
+#: A lost or refused try of these may be repeated without anybody asking: a
+#: repeated POST may create a second volume, a repeated PUT may send the rest
+#: of a stream that was half read.
+_REPEATABLE = ('GET', 'HEAD', 'DELETE')
+
+#: Connections kept open per server; more threads than this open new ones.
+_POOL_CONNECTIONS = 64
+
+#: How long a checked token is believed, and how many of them.
+_CHECKED_SECONDS = 300
+_CHECKED_TOKENS = 256
+
+
+def _options():
+    """keystoneauth's options, as the password method needs them."""
+    options = [option for option in loading.get_auth_common_conf_options()
+               if option.dest == 'auth_type']
+    options += loading.get_auth_plugin_conf_options('password')
+    options += loading.get_session_conf_options()
+    options += [option for option in loading.get_adapter_conf_options(
+        include_deprecated=False) if option.dest in _ADAPTER_OPTIONS]
+    for option in options:
+        option.default = _DEFAULTS.get(option.dest, option.default)
+        # A deployment without a cloud has none of them.
+        option.required = False
+    return options
+
+
+OPTS = _options()
+
+
+@contextlib.contextmanager
+def _explained(who):
+    """Tell what Keystone refuses to ``who`` in our words.
+
+    Causes are cut off: Keystone quotes tokens in some of its answers.
+    """
+    try:
+        yield
+    except exceptions.Unauthorized:
+        raise errors.ConfigError(
+            f'Keystone refuses {who} (HTTP 401): check its name, password '
+            'and project.') from None
+    except exceptions.Forbidden:
+        raise errors.ConfigError(
+            f'Keystone forbids {who} to check tokens (HTTP 403): give it '
+            'the role "service" in its project.') from None
+    except (exceptions.AuthPluginException,
+            exceptions.CatalogException) as exc:
+        raise errors.ConfigError(
+            f'The credentials of {who} can not be used: {exc}') from None
+    except exceptions.ClientException as exc:
+        raise errors.Unavailable(
+            f'Keystone does not answer {who}: {exc}') from None
+
+
+class Session(keystone_session.Session):
+    """keystoneauth's session, with the manners that all our calls need.
+
+    It knows where the endpoints are (hand ``interface`` and ``region_name``
+    to clients that have defaults of their own), repeats what may be repeated
+    and nothing else.
+
+    :param refused: class of the error that is raised when a service answers
+        401, for sessions whose token can not be renewed
+    """
+
+    def __init__(self, *, interface=None, region_name=None, refused=None,
+                 status_code_retries=_RETRIES, timeout=None, **kwargs):
+        super().__init__(timeout=timeout or _TIMEOUT_SECONDS,
+                         user_agent=_USER_AGENT, **kwargs)
+        self.interface = interface
+        self.region_name = region_name
+        self._status_code_retries = status_code_retries
+        self._refused = refused
+        adapter = keystone_session.TCPKeepAliveAdapter(
+            tls_ciphers=self.tls_ciphers,
+            tls_min_version=self.tls_min_version,
+            pool_maxsize=_POOL_CONNECTIONS)
+        for scheme in list(self.session.adapters):
+            self.session.mount(scheme, adapter)
+
+    def request(self, url, method, **kwargs):
+        """Send a request; see keystoneauth for the arguments."""
+        kwargs.update(self._retries(method, kwargs))
+        try:
+            response = super().request(url, method, **kwargs)
+        except exceptions.Unauthorized as exc:
+            self._check_refusal(exc.url or url, kwargs)
+            raise
+        if response.status_code == 401:
+            self._check_refusal(response.url, kwargs)
+        return response
+
+    def get_endpoint(self, auth=None, **kwargs):
+        """Return a URL, of our region and interface if none is named."""
+        return super().get_endpoint(auth, **self._placed(kwargs))
+
+    def get_endpoint_data(self, auth=None, **kwargs):
+        """Return what is known of an endpoint; like get_endpoint."""
+        return super().get_endpoint_data(auth, **self._placed(kwargs))
+
+    def _placed(self, wanted):
+        place = {'interface': self.interface, 'region_name': self.region_name}
+        return {**place, **{name: value for name, value in wanted.items()
+                            if value is not None}}
+
+    def _retries(self, method, wanted):
+        # Only the plugins that fetch tokens send unauthenticated POSTs.
+        if (method.upper() not in _REPEATABLE
+                and wanted.get('authenticated') is not False):
+            return {'connect_retries': 0, 'status_code_retries': 0}
+        return {'connect_retries': (wanted.get('connect_retries')
+                                    or self._connect_retries),
+                'status_code_retries': (wanted.get('status_code_retries')
+                                        or self._status_code_retries)}
+
+    def _check_refusal(self, url, sent):
+        # keystoneauth asks for versions without any of these two, and knows
+        # how to go on when that is refused.
+        is_call = sent.get('endpoint_filter') or sent.get('endpoint_override')
+        if self._refused and is_call:
+            raise self._refused(
+                f'{url.partition("?")[0]} does not accept the token of the '
+                'user any more (HTTP 401): it was revoked, or it has expired '
+                'and the user in [service_user] has not the role "service" '
+                'that keeps it usable.') from None
+
+
+class _SessionLoader(session_loading.Session):
+    plugin_class = Session
+
+
+class _UserAuth(service_token.ServiceTokenAuthWrapper):
+    """A user's token with ours beside it, so that its end does not matter."""
+
+    def get_headers(self, session):
+        with _explained('the user in [service_user]'):
+            return super().get_headers(session)
+
+
+class Cloud:
+    """The cloud that ``[service_user]`` names; one object per process.
+
+    All methods may be called from any thread.
+    """
+
+    def __init__(self, conf):
+        self._conf = conf
+        self._lock = threading.Lock()
+        self._service = None
+
+    def service_session(self):
+        """Return the session of the service user, the same one every time.
+
+        :raises errors.ConfigError: the section is missing or incomplete
+        """
+        with self._lock:
+            if self._service is None:
+                self._service = self._session(self._service_auth())
+            return self._service
+
+    def user_session(self, access_json):
+        """Return a session with the rights of the user of an operation.
+
+        Asks Keystone once, so that a token that was revoked meanwhile is
+        found here; an expired one is as good as new.
+
+        :param access_json: what ``RequestContext.access()`` returned
+        :raises errors.CredentialsError: Keystone knows the token no more
+        :raises errors.Unavailable: Keystone does not answer; try again
+        :raises errors.ConfigError: the service user is not usable
+        """
+        if access_json is None:
+            raise errors.CredentialsError(
+                'The operation has no credentials of its user.')
+        kept = json.loads(access_json)
+        body = self._fresh_body(kept['token'], kept['body'])
+        return self._session(self._user_auth(kept['token'], body),
+                             refused=errors.CredentialsError)
+
+    def api_session(self, context):
+        """Return a session with the rights of the caller of a request.
+
+        The token was checked a moment ago: Keystone is not asked.
+
+        :raises errors.Unauthorized: the request came without a token
+        """
+        if not context.auth_token or not context.token_info:
+            raise errors.Unauthorized('The request carries no token.')
+        return self._session(
+            self._user_auth(context.auth_token, context.token_info),
+            refused=errors.Unauthorized)
+
+    def _session(self, auth, **kwargs):
+        conf = self._conf[GROUP]
+        return _SessionLoader().load_from_conf_options(
+            self._conf, GROUP, auth=auth, interface=conf.valid_interfaces,
+            region_name=conf.region_name,
+            connect_retries=conf.connect_retries,
+            status_code_retries=conf.status_code_retries, **kwargs)
+
+    def _service_auth(self):
+        conf = self._conf[GROUP]
+        if not conf.auth_type:
+            raise errors.ConfigError(
+                'No auth_type in [service_user]: write the credentials of '
+                'the service user there (auth_type = password, auth_url, '
+                'username, password, project_name, user_domain_name, '
+                'project_domain_name).')
+        with _explained('the user in [service_user]'):
+            self._register(conf.auth_type)
+            return loading.get_plugin_loader(
+                conf.auth_type).load_from_options_getter(
+                    lambda option: self._conf[GROUP][option.dest])
+
+    def _register(self, auth_type):
+        for option in loading.get_auth_plugin_conf_options(auth_type):
+            # Methods word the help of the same option differently.
+            with contextlib.suppress(cfg.DuplicateOptError):
+                self._conf.register_opt(option, group=GROUP)
+
+    def _user_auth(self, token, body):
+        reference = access.create(body=body, auth_token=token)
+        return _UserAuth(access_plugin.AccessInfoPlugin(reference),
+                         self.service_session().auth)
+
+    def _fresh_body(self, token, old_body):
+        with _explained('the user in [service_user]'):
+            try:
+                return _ask_keystone(self.service_session(), token,
+                                     params={'allow_expired': '1'})
+            except exceptions.NotFound:
+                raise errors.CredentialsError(
+                    _why_gone(access.create(body=old_body))) from None
+
+
+class NoCloud:
+    """A deployment without a cloud: there are no sessions."""
+
+    def service_session(self):
+        return None
+
+    def user_session(self, access_json):
+        return None
+
+    def api_session(self, context):
+        return None
+
+
+class SingleUserCloud:
+    """A cloud as one user sees it, with openstacksdk's configuration.
+
+    For a server that works for nobody else: it keeps no tokens, since it has
+    the user's own credentials.
+    """
+
+    def __init__(self, name=None):
+        """Read ``clouds.yaml`` and the ``OS_*`` variables; asks nobody yet.
+
+        :param name: of a cloud in ``clouds.yaml``; None for ``OS_CLOUD`` or
+            the other variables
+        :raises errors.ConfigError: there is no such cloud, or it is
+            incomplete
+        """
+        self._who = f'the user of cloud "{name}"' if name else (
+            'the user that the OS_* variables name')
+        self._lock = threading.Lock()
+        self._checked = {}
+        self._session = _sdk_session(name, self._who)
+
+    @property
+    def project_id(self):
+        """The user's project.
+
+        :raises errors.ConfigError: the credentials are wrong or for none
+        :raises errors.Unavailable: Keystone does not answer
+        """
+        with _explained(self._who):
+            project_id = self._session.get_project_id()
+        if not project_id:
+            raise errors.ConfigError(
+                f'The credentials of {self._who} are for no project: name '
+                'one (project_name, or OS_PROJECT_NAME).')
+        return project_id
+
+    @property
+    def user_id(self):
+        """The user's id; raises like :attr:`project_id`."""
+        with _explained(self._who):
+            return self._session.get_user_id()
+
+    def service_session(self):
+        return self._session
+
+    def user_session(self, access_json):
+        return self._session
+
+    def api_session(self, context):
+        return self._session
+
+    def check_token(self, token):
+        """Return the body of a token of this same user and project.
+
+        An answer is believed for five minutes.
+
+        :raises errors.Unauthorized: the token is not valid
+        :raises errors.Forbidden: it belongs to another user or project
+        :raises errors.Unavailable: Keystone does not answer
+        """
+        key = hashlib.sha256(token.encode()).digest()
+        with self._lock:
+            until, body = self._checked.get(key, (0, None))
+        if time.monotonic() < until:
+            return body
+        body = self._ask(token)
+        self._refuse_others(body['token'])
+        self._remember(key, body)
+        return body
+
+    def _ask(self, token):
+        # With the token itself: everybody may check an own token, while
+        # others' tokens need rights that a plain user has not.
+        with _explained(self._who):
+            try:
+                return _ask_keystone(self._session, token,
+                                     authenticated=False,
+                                     headers={'X-Auth-Token': token})
+            except (exceptions.NotFound, exceptions.Unauthorized):
+                raise errors.Unauthorized(
+                    'The token is not valid.') from None
+
+    def _refuse_others(self, token):
+        if token['user']['id'] != self.user_id:
+            raise errors.Forbidden(
+                f'This server works for {self._who} alone.')
+        if token.get('project', {}).get('id') != self.project_id:
+            raise errors.Forbidden(
+                'This server works for one project alone: use a token for '
+                f'project {self.project_id}.')
+
+    def _remember(self, key, body):
+        with self._lock:
+            while len(self._checked) >= _CHECKED_TOKENS:
+                del self._checked[next(iter(self._checked))]
+            self._checked[key] = (time.monotonic() + _CHECKED_SECONDS, body)
+
+
+def _sdk_session(name, who):
+    """Return the session of a cloud of openstacksdk's configuration."""
+    # Not above: no other deployment needs this package, and it is large.
+    from openstack import config
+    from openstack import exceptions as sdk_exceptions
+    try:
+        with _explained(who):
+            region = config.OpenStackConfig().get_one(cloud=name)
+        region.set_session_constructor(
+            lambda **kwargs: Session(interface=region.get_interface(),
+                                     region_name=region.get_region_name(),
+                                     connect_retries=_RETRIES, **kwargs))
+        return region.get_session()
+    except sdk_exceptions.ConfigException as exc:
+        raise errors.ConfigError(f'No usable cloud: {exc}') from None
+
+
+def _ask_keystone(session, token, headers=None, **kwargs):
+    """Return what Keystone says about a token, unlogged.
+
+    Tokens of application credentials with access rules are unknown to
+    callers that do not announce to respect those; the services that we call
+    with the token do.
+    """
+    response = session.get(
+        '/auth/tokens', endpoint_filter=_IDENTITY, log=False,
+        headers={'X-Subject-Token': token,
+                 'OpenStack-Identity-Access-Rules': '1', **(headers or {})},
+        **kwargs)
+    return response.json()
+
+
+def _why_gone(reference):
+    """Say why Keystone does not know a token that it once gave."""
+    if reference.will_expire_soon(stale_duration=0):
+        expired = reference.expires.astimezone(datetime.UTC)
+        return ('Keystone does not accept the token of the user any more: it '
+                f'was revoked, or it expired ({expired:%Y-%m-%d %H:%M} UTC) '
+                'longer ago than [token] allow_expired_window of Keystone '
+                'lets a service use it.')
+    return ('The token of the user was revoked, or its user or project '
+            'disabled: Keystone does not accept it any more.')
