@@ -123,7 +123,7 @@ def _occupied(name, number, holder):
     who = 'a process of another user'
     if holder:
         command = pathlib.Path(f'/proc/{holder}/cmdline').read_bytes()
-        who = f'process {holder} ({command[:80].decode(errors="replace")})'
+        who = f'process {holder} ({command[:160].decode(errors="replace")})'
     return (f'port {number}, wanted for {name}, is held by '
             f'{who.replace(chr(0), " ")}; stop it or set STACK_PORT_OFFSET, '
-            'for instance to 100')
+            'for instance to 1000')
