@@ -1,0 +1,90 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); see LICENSE.
+# SPDX-License-Identifier: Apache-2.0
+"""Configuration: the only module that names oslo.config's global object.
+
+oslo.messaging looks some options up on ``cfg.CONF`` whatever it is handed,
+so that is the object we fill; everybody else is handed it as ``conf``.
+Options stand beside the code that reads them, as ``GROUP`` and ``OPTS``;
+those of plugins and bank drivers belong to provider files and are found
+through entry points.
+"""
+
+import importlib
+import socket
+
+from oslo_config import cfg
+from oslo_log import log
+from stevedore import extension
+
+from karbor_ng import version
+
+OPTS = [
+    cfg.HostAddressOpt('host', default=socket.gethostname(),
+                       sample_default='<host name>',
+                       help='Name of this node. Services of one node share '
+                            'it; no two nodes may.'),
+    cfg.StrOpt('state_path', default='/var/lib/karbor',
+               help='Directory in which services keep files of their own.'),
+]
+GROUP = None
+
+#: Modules with options for the configuration file of the services.
+OWNERS = (
+    'karbor_ng.conf',
+    'karbor_ng.credentials',
+    'karbor_ng.keystone',
+    'karbor_ng.quota',
+    'karbor_ng.store.session',
+    'karbor_ng.api.options',
+    'karbor_ng.protection.options',
+)
+
+
+def load(argv, owners=OWNERS, config_files=None):
+    """Read the configuration and set up logging; return the conf object.
+
+    :param argv: the command line without the program's name
+    :param owners: dotted names of the modules whose options are needed
+    :param config_files: instead of those found where oslo.config looks
+        (``/etc/karbor/karbor.conf`` and so on)
+    """
+    conf = cfg.CONF
+    log.register_options(conf)
+    log.set_defaults(default_log_levels=log.get_default_log_levels() + [
+        'taskflow=WARNING', 'keystonemiddleware=WARNING',
+        'oslo.messaging=WARNING', 'stevedore=WARNING'])
+    register(conf, owners)
+    conf(argv, project='karbor', version=version.text(),
+         default_config_files=config_files)
+    return conf
+
+
+def register(conf, owners=OWNERS):
+    """Register the owners' options; may be called twice."""
+    for owner in owners:
+        module = importlib.import_module(owner)
+        conf.register_opts(module.OPTS, group=module.GROUP)
+
+
+def list_opts():
+    """Options of the services, for the sample file and the manual."""
+    modules = [importlib.import_module(owner) for owner in OWNERS]
+    return [(module.GROUP or 'DEFAULT', module.OPTS) for module in modules]
+
+
+def list_provider_opts():
+    """Options of provider files, those of all installed plugins included."""
+    from karbor_ng.protection import options
+    found = [('provider', options.PROVIDER_OPTS)]
+    for plugin in extension.ExtensionManager('karbor.protections'):
+        found.extend(_options_of(plugin.plugin))
+    return found
+
+
+def _options_of(plugin):
+    """A protection has one group, a bank driver may have several."""
+    if isinstance(plugin.OPTS, dict):
+        return list(plugin.OPTS.items())
+    if plugin.OPTS and isinstance(plugin.OPTS[0], tuple):
+        return list(plugin.OPTS)
+    return [(plugin.GROUP, plugin.OPTS)] if plugin.OPTS else []
