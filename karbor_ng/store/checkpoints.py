@@ -1,0 +1,145 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); see LICENSE.
+# SPDX-License-Identifier: Apache-2.0
+"""Checkpoints and their resources."""
+
+import sqlalchemy as sa
+
+from karbor_ng import errors
+from karbor_ng.store import models
+from karbor_ng.store import query
+
+Checkpoint = models.Checkpoint
+Resource = models.CheckpointResource
+
+#: Which status may follow which; see :func:`move`.
+TRANSITIONS = {
+    'protecting': ('available', 'error', 'deleting'),
+    'available': ('deleting',),
+    'error': ('deleting',),
+    # Back again when deleting was refused before anything was removed.
+    'deleting': ('deleted', 'error-deleting', 'available', 'error'),
+    'error-deleting': ('deleting',),
+    'deleted': (),
+}
+DELETABLE = ('available', 'error', 'error-deleting')
+
+
+def create(session, values):
+    """Insert a checkpoint; return it."""
+    checkpoint = Checkpoint(**values)
+    session.add(checkpoint)
+    session.flush()
+    return checkpoint
+
+
+def get(session, checkpoint_id, project_id=None, provider_id=None):
+    """Return a checkpoint; None for project or provider means any.
+
+    :raises errors.NotFound: there is none, or it is another's
+    """
+    checkpoint = session.get(Checkpoint, checkpoint_id)
+    if (checkpoint is None
+            or project_id not in (None, checkpoint.project_id)
+            or provider_id not in (None, checkpoint.provider_id)):
+        raise errors.NotFound(f'There is no checkpoint {checkpoint_id}.')
+    return checkpoint
+
+
+def list(session, page, project_id=None, provider_id=None, plan_id=None,
+         status=None, created_from=None, created_before=None):
+    """Return a page of checkpoints.
+
+    Deleted ones are only there when ``status`` asks for them.
+    """
+    equal = {'project_id': project_id, 'provider_id': provider_id,
+             'plan_id': plan_id, 'status': status}
+    conditions = [getattr(Checkpoint, name) == value
+                  for name, value in equal.items() if value is not None]
+    if status is None:
+        conditions.append(Checkpoint.status != 'deleted')
+    if created_from is not None:
+        conditions.append(Checkpoint.created_at >= created_from)
+    if created_before is not None:
+        conditions.append(Checkpoint.created_at < created_before)
+    return query.page(session, Checkpoint, page, *conditions)
+
+
+def move(session, checkpoint_id, status, **values):
+    """Change the status along :data:`TRANSITIONS`; set other columns too.
+
+    :raises errors.Conflict: the present status does not lead there
+    """
+    sources = [source for source, targets in TRANSITIONS.items()
+               if status in targets]
+    changed = query.change(
+        session, Checkpoint, dict(values, status=status),
+        Checkpoint.id == checkpoint_id, Checkpoint.status.in_(sources))
+    if not changed:
+        now = session.execute(sa.select(Checkpoint.status).where(
+            Checkpoint.id == checkpoint_id)).scalar()
+        raise errors.Conflict(
+            f'Checkpoint {checkpoint_id} is {now or "gone"} and can not '
+            f'become {status}.')
+
+
+def resources(session, *checkpoint_ids):
+    """Return the resource rows of checkpoints, in a stable order."""
+    return session.execute(
+        sa.select(Resource).where(Resource.checkpoint_id.in_(checkpoint_ids))
+        .order_by(Resource.checkpoint_id, Resource.type, Resource.id)
+    ).scalars().all()
+
+
+def put_resources(session, checkpoint_id, rows):
+    """Insert resource rows that are not there yet.
+
+    :param rows: dicts of columns without ``checkpoint_id``
+    """
+    there = {(row.type, row.id) for row in resources(session, checkpoint_id)}
+    fresh = [dict(row, checkpoint_id=checkpoint_id) for row in rows
+             if (row['type'], row['id']) not in there]
+    if fresh:
+        session.execute(sa.insert(Resource), fresh)
+
+
+def change_resource(session, checkpoint_id, resource_type, resource_id,
+                    values):
+    """Set columns of one resource."""
+    query.change(session, Resource, values,
+                 Resource.checkpoint_id == checkpoint_id,
+                 Resource.type == resource_type, Resource.id == resource_id)
+
+
+def change_resources(session, checkpoint_id, values):
+    """Set columns of all resources."""
+    query.change(session, Resource, values,
+                 Resource.checkpoint_id == checkpoint_id)
+
+
+def built_upon(session, checkpoint_id):
+    """Return ids of living checkpoints whose backups build on this one's."""
+    base = sa.orm.aliased(Resource)
+    rows = session.execute(
+        sa.select(Resource.checkpoint_id).distinct()
+        .join(base, base.backup_id == Resource.parent_backup)
+        .join(Checkpoint, Checkpoint.id == Resource.checkpoint_id)
+        .where(base.checkpoint_id == checkpoint_id,
+               Resource.checkpoint_id != checkpoint_id,
+               Resource.status != 'deleted',
+               Checkpoint.status != 'deleted')
+        .order_by(Resource.checkpoint_id))
+    return rows.scalars().all()
+
+
+def chains(session, project_id, resource_type, resource_id):
+    """Return one resource's living backups, newest first.
+
+    Those of the project's checkpoints only, as rows of the resource.
+    """
+    return session.execute(
+        sa.select(Resource)
+        .join(Checkpoint, Checkpoint.id == Resource.checkpoint_id)
+        .where(Checkpoint.project_id == project_id,
+               Resource.type == resource_type, Resource.id == resource_id,
+               Resource.backup_id.isnot(None), Resource.status != 'deleted')
+        .order_by(Checkpoint.created_at.desc())).scalars().all()

@@ -1,0 +1,320 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); see LICENSE.
+# SPDX-License-Identifier: Apache-2.0
+"""The tables. Migrations must lead to exactly these; a test compares."""
+
+import datetime
+import json
+
+import sqlalchemy as sa
+from sqlalchemy import orm
+from sqlalchemy.dialects import mysql
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.types import TypeDecorator
+
+LARGE = 2 ** 32 - 1
+
+
+def exact(length):
+    """A text column that compares and sorts by bytes on every database."""
+    return sa.String(length).with_variant(
+        mysql.VARCHAR(length, charset='utf8mb4', collation='utf8mb4_bin'),
+        'mysql', 'mariadb').with_variant(
+        postgresql.VARCHAR(length, collation='C'), 'postgresql')
+
+
+def long_text():
+    """Text of megabytes (MySQL's plain TEXT ends at 64 KB)."""
+    return sa.Text().with_variant(mysql.LONGTEXT(charset='utf8mb4'),
+                                  'mysql', 'mariadb')
+
+
+class Json(TypeDecorator):
+    """Any JSON value, stored as text."""
+
+    impl = sa.Text
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect):
+        return dialect.type_descriptor(
+            mysql.LONGTEXT(charset='utf8mb4')
+            if dialect.name in ('mysql', 'mariadb') else sa.Text())
+
+    def process_bind_param(self, value, dialect):
+        return None if value is None else json.dumps(value)
+
+    def process_result_value(self, value, dialect):
+        return None if value is None else json.loads(value)
+
+
+class Time(TypeDecorator):
+    """A moment: UTC with microseconds; in Python always with its zone."""
+
+    impl = sa.DateTime
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect):
+        return dialect.type_descriptor(
+            mysql.DATETIME(fsp=6)
+            if dialect.name in ('mysql', 'mariadb') else sa.DateTime())
+
+    def process_bind_param(self, value, dialect):
+        if value is None:
+            return None
+        return value.astimezone(datetime.timezone.utc).replace(tzinfo=None)
+
+    def process_result_value(self, value, dialect):
+        if value is None:
+            return None
+        return value.replace(tzinfo=datetime.timezone.utc)
+
+
+def utcnow():
+    """Return the present time of this host, in UTC with zone."""
+    return datetime.datetime.now(datetime.timezone.utc)
+
+
+class Base(orm.DeclarativeBase):
+    """Base of all tables."""
+
+    __table_args__ = {'mysql_engine': 'InnoDB', 'mysql_charset': 'utf8mb4'}
+
+
+def _id(**kwargs):
+    return sa.Column(exact(36), **kwargs)
+
+
+class Provider(Base):
+    """A provider, as the last protection service that loaded it said."""
+
+    __tablename__ = 'providers'
+
+    id = _id(primary_key=True)
+    name = sa.Column(exact(255), nullable=False)
+    description = sa.Column(sa.String(255), nullable=False, default='')
+    #: {'options_schema': {type: schema}, 'restore_schema': ..., ...}
+    schemas = sa.Column(Json, nullable=False)
+    #: {type: ['protect', 'restore', 'delete', ...]}
+    capabilities = sa.Column(Json, nullable=False)
+    bank_kind = sa.Column(sa.String(64), nullable=False)
+    bank_uuid = _id(nullable=False)
+    host = sa.Column(exact(255), nullable=False)
+    published_at = sa.Column(Time, nullable=False)
+
+
+class Plan(Base):
+    """What a user wants protected together."""
+
+    __tablename__ = 'plans'
+    __table_args__ = (
+        sa.Index('plans_by_project', 'project_id', 'created_at', 'id'),
+        sa.Index('plans_by_provider', 'provider_id'),
+        Base.__table_args__)
+
+    id = _id(primary_key=True)
+    project_id = sa.Column(exact(255), nullable=False)
+    user_id = sa.Column(exact(255))
+    provider_id = _id(nullable=False)
+    name = sa.Column(exact(255), nullable=False)
+    description = sa.Column(sa.String(255))
+    status = sa.Column(exact(64), nullable=False)
+    #: [{'id', 'type', 'name', 'extra_info'?}, ...]
+    resources = sa.Column(Json, nullable=False)
+    #: {'type' or 'type#id': {option: value}}
+    parameters = sa.Column(Json, nullable=False)
+    created_at = sa.Column(Time, nullable=False, default=utcnow)
+    updated_at = sa.Column(Time)
+
+
+class Checkpoint(Base):
+    """One execution of a plan."""
+
+    __tablename__ = 'checkpoints'
+    __table_args__ = (
+        sa.Index('checkpoints_by_project', 'project_id', 'provider_id',
+                 'created_at', 'id'),
+        sa.Index('checkpoints_by_plan', 'plan_id', 'created_at', 'id'),
+        sa.Index('checkpoints_by_provider', 'provider_id', 'created_at'),
+        Base.__table_args__)
+
+    id = _id(primary_key=True)
+    project_id = sa.Column(exact(255), nullable=False)
+    user_id = sa.Column(exact(255))
+    provider_id = _id(nullable=False)
+    plan_id = _id(nullable=False)
+    status = sa.Column(exact(64), nullable=False)
+    #: the plan as it was then: id, name, description, provider_id,
+    #: resources, parameters
+    plan = sa.Column(Json, nullable=False)
+    #: packed graph, text as clients decode it (see protection/graph.py)
+    graph = sa.Column(long_text(), nullable=False)
+    extra_info = sa.Column(Json, nullable=False)
+    #: bytes of backup data, None while unknown
+    size = sa.Column(sa.BigInteger)
+    #: which bank it is in: the marker's uuid, None before the first write
+    bank_uuid = _id()
+    created_at = sa.Column(Time, nullable=False, default=utcnow)
+    finished_at = sa.Column(Time)
+    deleted_at = sa.Column(Time)
+
+
+class CheckpointResource(Base):
+    """One resource in a checkpoint."""
+
+    __tablename__ = 'checkpoint_resources'
+    __table_args__ = (
+        sa.Index('checkpoint_resources_by_parent', 'parent_backup'),
+        Base.__table_args__)
+
+    checkpoint_id = sa.Column(exact(36), sa.ForeignKey('checkpoints.id'),
+                              primary_key=True)
+    type = sa.Column(exact(64), primary_key=True)
+    id = sa.Column(exact(255), primary_key=True)
+    name = sa.Column(sa.String(255))
+    in_plan = sa.Column(sa.Boolean, nullable=False)
+    status = sa.Column(exact(64), nullable=False)
+    reason = sa.Column(long_text())
+    #: percent
+    progress = sa.Column(sa.Integer, nullable=False, default=0)
+    plugin = sa.Column(sa.String(255))
+    plugin_version = sa.Column(sa.String(64))
+    parameters = sa.Column(Json, nullable=False)
+    saved = sa.Column(Json, nullable=False)
+    #: what it has in the bank: [{'key', 'size', 'sha256'}, ...]
+    objects = sa.Column(Json, nullable=False, default=list)
+    extra_info = sa.Column(Json)
+    #: what this resource's backup is called, what it builds on, and the
+    #: full backup that the chain starts with
+    backup_id = sa.Column(exact(255))
+    parent_backup = sa.Column(exact(255))
+    chain_id = sa.Column(exact(255))
+    size = sa.Column(sa.BigInteger)
+
+
+class Restore(Base):
+    """One restore of a checkpoint."""
+
+    __tablename__ = 'restores'
+    __table_args__ = (
+        sa.Index('restores_by_project', 'project_id', 'created_at', 'id'),
+        sa.Index('restores_by_checkpoint', 'checkpoint_id'),
+        Base.__table_args__)
+
+    id = _id(primary_key=True)
+    project_id = sa.Column(exact(255), nullable=False)
+    user_id = sa.Column(exact(255))
+    provider_id = _id(nullable=False)
+    checkpoint_id = _id(nullable=False)
+    restore_target = sa.Column(sa.String(255))
+    parameters = sa.Column(Json, nullable=False)
+    status = sa.Column(exact(64), nullable=False)
+    created_at = sa.Column(Time, nullable=False, default=utcnow)
+    finished_at = sa.Column(Time)
+
+
+class RestoreResource(Base):
+    """One resource in a restore."""
+
+    __tablename__ = 'restore_resources'
+
+    restore_id = sa.Column(exact(36), sa.ForeignKey('restores.id'),
+                           primary_key=True)
+    type = sa.Column(exact(64), primary_key=True)
+    id = sa.Column(exact(255), primary_key=True)
+    name = sa.Column(sa.String(255))
+    #: under which id it lives after the restore
+    new_id = sa.Column(exact(255))
+    status = sa.Column(exact(64), nullable=False)
+    reason = sa.Column(long_text())
+    progress = sa.Column(sa.Integer, nullable=False, default=0)
+    parameters = sa.Column(Json, nullable=False)
+    saved = sa.Column(Json, nullable=False)
+
+
+class Operation(Base):
+    """The durable unit of work; users see it as an operation log."""
+
+    __tablename__ = 'operations'
+    __table_args__ = (
+        sa.Index('operations_by_project', 'project_id', 'created_at', 'id'),
+        sa.Index('operations_to_claim', 'state', 'provider_id',
+                 'created_at'),
+        sa.Index('operations_by_owner', 'owner', 'state'),
+        sa.Index('operations_by_checkpoint', 'checkpoint_id'),
+        sa.Index('operations_by_plan', 'plan_id'),
+        sa.Index('operations_by_restore', 'restore_id'),
+        Base.__table_args__)
+
+    id = _id(primary_key=True)
+    #: protect, restore, delete
+    type = sa.Column(exact(32), nullable=False)
+    project_id = sa.Column(exact(255), nullable=False)
+    user_id = sa.Column(exact(255))
+    request_id = sa.Column(exact(255))
+    provider_id = _id(nullable=False)
+    plan_id = _id()
+    checkpoint_id = _id()
+    restore_id = _id()
+    scheduled_operation_id = _id()
+    scheduled_run_id = _id(unique=True)
+    #: queued, running, done, failed
+    state = sa.Column(exact(32), nullable=False)
+    #: host:process uuid of the worker that runs it
+    owner = sa.Column(exact(255))
+    lease_until = sa.Column(Time)
+    #: fencing token: grows with each claim
+    attempt = sa.Column(sa.Integer, nullable=False, default=0)
+    #: take-overs after a lost lease
+    resume_count = sa.Column(sa.Integer, nullable=False, default=0)
+    abort_requested = sa.Column(sa.Boolean, nullable=False, default=False)
+    #: sealed; None once the operation has ended
+    credentials = sa.Column(long_text())
+    error_info = sa.Column(long_text())
+    extra_info = sa.Column(Json)
+    created_at = sa.Column(Time, nullable=False, default=utcnow)
+    started_at = sa.Column(Time)
+    ended_at = sa.Column(Time)
+
+
+class Step(Base):
+    """One hook of one resource that has ended."""
+
+    __tablename__ = 'steps'
+
+    operation_id = sa.Column(exact(36), sa.ForeignKey('operations.id'),
+                             primary_key=True)
+    resource_type = sa.Column(exact(64), primary_key=True)
+    resource_id = sa.Column(exact(255), primary_key=True)
+    hook = sa.Column(exact(32), primary_key=True)
+    #: done, failed
+    state = sa.Column(exact(32), nullable=False)
+    attempt = sa.Column(sa.Integer, nullable=False)
+    #: why it failed
+    result = sa.Column(long_text())
+    started_at = sa.Column(Time, nullable=False)
+    ended_at = sa.Column(Time, nullable=False)
+
+
+class External(Base):
+    """A thing that exists in a cloud, or may exist, because of us."""
+
+    __tablename__ = 'externals'
+    __table_args__ = (
+        sa.UniqueConstraint('operation_id', 'tag', name='externals_tag'),
+        sa.Index('externals_by_checkpoint', 'checkpoint_id', 'state'),
+        Base.__table_args__)
+
+    id = _id(primary_key=True)
+    operation_id = sa.Column(exact(36), sa.ForeignKey('operations.id'),
+                             nullable=False)
+    checkpoint_id = _id(nullable=False)
+    resource_type = sa.Column(exact(64), nullable=False)
+    resource_id = sa.Column(exact(255), nullable=False)
+    label = sa.Column(exact(64), nullable=False)
+    tag = _id(nullable=False)
+    service = sa.Column(exact(64), nullable=False)
+    kind = sa.Column(exact(64), nullable=False)
+    external_id = sa.Column(exact(255))
+    #: intended, exists, gone
+    state = sa.Column(exact(32), nullable=False)
+    attempt = sa.Column(sa.Integer, nullable=False)
+    created_at = sa.Column(Time, nullable=False, default=utcnow)

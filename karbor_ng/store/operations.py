@@ -1,0 +1,172 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); see LICENSE.
+# SPDX-License-Identifier: Apache-2.0
+"""Operations: claiming, leases, fencing, and the log that users see.
+
+All comparisons of lease times use the database's clock.
+"""
+
+import datetime
+
+import sqlalchemy as sa
+
+from karbor_ng import errors
+from karbor_ng.store import models
+from karbor_ng.store import query
+from karbor_ng.store import session as store_session
+
+Operation = models.Operation
+
+#: What an operation log calls an operation: by type, then by state.
+LOG_STATUSES = {
+    'protect': {'queued': 'protecting', 'running': 'protecting',
+                'done': 'available', 'failed': 'error'},
+    'restore': {'queued': 'started', 'running': 'started',
+                'done': 'success', 'failed': 'failed'},
+    'delete': {'queued': 'deleting', 'running': 'deleting',
+               'done': 'deleted', 'failed': 'error-deleting'},
+}
+
+
+def create(session, values):
+    """Insert a queued operation; return it."""
+    operation = Operation(state='queued', attempt=0, **values)
+    session.add(operation)
+    session.flush()
+    return operation
+
+
+def get(session, operation_id, project_id=None):
+    """:raises errors.NotFound: there is none, or it is another project's"""
+    operation = session.get(Operation, operation_id)
+    if operation is None or project_id not in (None, operation.project_id):
+        raise errors.NotFound(f'There is no operation log {operation_id}.')
+    return operation
+
+
+def list(session, page, project_id=None, status=None, **equal):
+    """Return a page of operations.
+
+    :param status: as the log calls it, such as ``available``
+    :param equal: columns and their exact values, None for any
+    """
+    conditions = [getattr(Operation, name) == value
+                  for name, value in equal.items() if value is not None]
+    if project_id is not None:
+        conditions.append(Operation.project_id == project_id)
+    if status is not None:
+        conditions.append(sa.or_(sa.false(), *[
+            sa.and_(Operation.type == kind, Operation.state == state)
+            for kind, states in LOG_STATUSES.items()
+            for state, called in states.items() if called == status]))
+    return query.page(session, Operation, page, *conditions)
+
+
+def log_status(operation):
+    """Return what the operation log calls the operation's state."""
+    return LOG_STATUSES[operation.type][operation.state]
+
+
+def claimable(session, provider_ids, limit):
+    """Return ids of operations that wait for a worker, oldest first.
+
+    Those that are queued, and those whose worker let its lease run out.
+    """
+    now = store_session.now(session)
+    free = sa.or_(Operation.state == 'queued',
+                  sa.and_(Operation.state == 'running',
+                          Operation.lease_until < now))
+    return session.execute(
+        sa.select(Operation.id)
+        .where(free, Operation.provider_id.in_(tuple(provider_ids)))
+        .order_by(Operation.created_at, Operation.id).limit(limit)
+    ).scalars().all()
+
+
+def claim(session, operation_id, owner, lease_seconds):
+    """Make the operation this owner's; return it, or None if it is taken.
+
+    The attempt grows by one; a take-over after a lost lease is counted.
+    """
+    now = store_session.now(session)
+    values = {
+        'state': 'running', 'owner': owner,
+        'lease_until': now + datetime.timedelta(seconds=lease_seconds),
+        'attempt': Operation.attempt + 1,
+        'resume_count': sa.case((Operation.state == 'running',
+                                 Operation.resume_count + 1),
+                                else_=Operation.resume_count),
+        'started_at': sa.func.coalesce(
+            Operation.started_at,
+            sa.literal(models.utcnow(), type_=models.Time)),
+    }
+    free = sa.or_(Operation.state == 'queued',
+                  sa.and_(Operation.state == 'running',
+                          Operation.lease_until < now))
+    if not query.change(session, Operation, values,
+                        Operation.id == operation_id, free):
+        return None
+    return session.get(Operation, operation_id, populate_existing=True)
+
+
+def renew(session, owner, lease_seconds):
+    """Prolong all leases of an owner with one UPDATE.
+
+    Return ``{operation id: (attempt, abort_requested)}`` of what it owns
+    now.
+    """
+    until = (store_session.now(session)
+             + datetime.timedelta(seconds=lease_seconds))
+    query.change(session, Operation, {'lease_until': until},
+                 Operation.owner == owner, Operation.state == 'running')
+    rows = session.execute(
+        sa.select(Operation.id, Operation.attempt, Operation.abort_requested)
+        .where(Operation.owner == owner, Operation.state == 'running'))
+    return {row.id: (row.attempt, row.abort_requested) for row in rows}
+
+
+def guard(session, operation_id, attempt):
+    """Make sure, until this transaction ends, that the attempt still owns it.
+
+    Call it before every write that an operation makes.
+
+    :raises errors.Fenced: another attempt has it, or it has ended
+    """
+    row = session.execute(
+        sa.select(Operation.id)
+        .where(Operation.id == operation_id, Operation.attempt == attempt,
+               Operation.state == 'running')
+        .with_for_update()).first()
+    if row is None:
+        raise errors.Fenced(
+            f'Operation {operation_id} is not attempt {attempt} any more.')
+
+
+def hand_back(session, operation_id, attempt):
+    """Queue the operation again, for whoever is free first."""
+    query.change(session, Operation,
+                 {'state': 'queued', 'owner': None, 'lease_until': None},
+                 Operation.id == operation_id, Operation.attempt == attempt,
+                 Operation.state == 'running')
+
+
+def finish(session, operation_id, attempt, state, error_info=None):
+    """End the operation: ``done`` or ``failed``; its credentials go.
+
+    :raises errors.Fenced: it is not this attempt's any more
+    """
+    values = {'state': state, 'error_info': error_info, 'owner': None,
+              'lease_until': None, 'credentials': None,
+              'ended_at': models.utcnow()}
+    if not query.change(session, Operation, values,
+                        Operation.id == operation_id,
+                        Operation.attempt == attempt,
+                        Operation.state == 'running'):
+        raise errors.Fenced(
+            f'Operation {operation_id} is not attempt {attempt} any more.')
+
+
+def protect_of(session, checkpoint_id):
+    """Return the protect operation of a checkpoint, or None."""
+    return session.execute(sa.select(Operation).where(
+        Operation.checkpoint_id == checkpoint_id,
+        Operation.type == 'protect')).scalars().first()

@@ -1,0 +1,92 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); see LICENSE.
+# SPDX-License-Identifier: Apache-2.0
+"""Pages of rows, and changes that only one of several may win."""
+
+import dataclasses
+
+import sqlalchemy as sa
+
+from karbor_ng import errors
+
+
+@dataclasses.dataclass(frozen=True)
+class Page:
+    """Which rows of a list are wanted.
+
+    :ivar limit: at most so many rows
+    :ivar marker: id of the last row of the previous page
+    :ivar sort: ((column name, 'asc' or 'desc'), ...); ties are broken by id
+    """
+
+    limit: int = 1000
+    marker: str | None = None
+    sort: tuple = (('created_at', 'desc'),)
+
+
+def page(session, model, page, *conditions):
+    """Return one page of the rows that meet the conditions.
+
+    Pages follow each other by key and never by offset, so that the
+    hundredth costs what the first does.
+
+    :raises errors.Invalid: a sort key is unknown, the marker is not one of
+        the rows
+    """
+    keys = _sort_columns(model, page.sort)
+    query = sa.select(model).where(*conditions)
+    if page.marker is not None:
+        query = query.where(_after(session, model, page, conditions, keys))
+    order = [column.asc() if up else column.desc() for column, up in keys]
+    rows = session.execute(query.order_by(*order).limit(page.limit))
+    return rows.scalars().all()
+
+
+def contains(column, text):
+    """Return a condition: the column contains the text, case aside.
+
+    The text is taken literally: no wild cards, no regular expressions.
+    """
+    for special in ('\\', '%', '_'):
+        text = text.replace(special, '\\' + special)
+    return sa.func.lower(column).like(f'%{text.lower()}%', escape='\\')
+
+
+def change(session, model, values, *conditions):
+    """Update the rows that meet the conditions; return how many did."""
+    return session.execute(
+        sa.update(model).where(*conditions).values(**values)
+        .execution_options(synchronize_session=False)).rowcount
+
+
+def _sort_columns(model, sort):
+    keys = []
+    for name, direction in sort:
+        if name not in model.__table__.columns:
+            raise errors.Invalid(f'sort_key: unknown key "{name}"')
+        keys.append((getattr(model, name), direction == 'asc'))
+    if not any(column.key == 'id' for column, _up in keys):
+        keys.append((model.id, keys[0][1] if keys else False))
+    return keys
+
+
+def _after(session, model, page, conditions, keys):
+    """Rows behind the marker, in the order of ``keys``; nulls come first."""
+    row = session.execute(sa.select(model).where(
+        model.id == page.marker, *conditions)).scalars().first()
+    if row is None:
+        raise errors.Invalid(f'marker: "{page.marker}" is not in this list')
+    clauses, equal = [], []
+    for column, up in keys:
+        value = getattr(row, column.key)
+        clauses.append(sa.and_(*equal, _behind(column, up, value)))
+        equal.append(column == value if value is not None
+                     else column.is_(None))
+    return sa.or_(*clauses)
+
+
+def _behind(column, up, value):
+    if value is None:
+        return column.isnot(None) if up else sa.false()
+    if up:
+        return column > value
+    return sa.or_(column < value, column.is_(None))

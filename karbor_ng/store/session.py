@@ -1,0 +1,136 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); see LICENSE.
+# SPDX-License-Identifier: Apache-2.0
+"""The database: engine, transactions, and its clock.
+
+All transactions start here, so that retrying, SQLite's locking and the
+database's own time are settled in one place. Functions of the noun modules
+take the SQLAlchemy session first and are run by :meth:`Database.read` or
+:meth:`Database.write`.
+"""
+
+import contextvars
+import datetime
+
+from oslo_db import api as db_api
+from oslo_db import options as db_options
+from oslo_db.sqlalchemy import enginefacade
+from sqlalchemy import event
+from sqlalchemy import text
+
+from karbor_ng import errors
+
+GROUP = 'database'
+OPTS = db_options.database_opts
+
+_NOW = {
+    'sqlite': "SELECT strftime('%Y-%m-%d %H:%M:%f', 'now')",
+    'mysql': 'SELECT UTC_TIMESTAMP(6)',
+    'postgresql': "SELECT timezone('utc', clock_timestamp())",
+}
+
+
+#: Whether the transaction about to begin will write.
+_writing = contextvars.ContextVar('writing', default=False)
+
+
+class Database:
+    """Runs functions in transactions."""
+
+    def __init__(self, connection, **options):
+        """:param connection: SQLAlchemy URL; options as oslo.db's"""
+        if not connection:
+            raise errors.ConfigError(
+                'No database: set [database] connection, for example to '
+                'mysql+pymysql://karbor:PASSWORD@HOST/karbor')
+        self._facade = enginefacade.transaction_context()
+        options.setdefault('sqlite_fk', True)
+        self._facade.configure(connection=connection, **options)
+        self._facade.append_on_engine_create(_prepare_engine)
+
+    @classmethod
+    def from_conf(cls, conf):
+        """Take ``[database]`` of the configuration."""
+        group = conf.database
+        return cls(group.connection,
+                   max_retries=group.max_retries,
+                   retry_interval=group.retry_interval,
+                   connection_recycle_time=group.connection_recycle_time,
+                   max_pool_size=group.max_pool_size,
+                   max_overflow=group.max_overflow,
+                   pool_timeout=group.pool_timeout)
+
+    @property
+    def engine(self):
+        return self._facade.writer.get_engine()
+
+    @db_api.wrap_db_retry(max_retries=20, retry_interval=0.1,
+                          inc_retry_interval=True, max_retry_interval=2,
+                          retry_on_deadlock=True)
+    def write(self, function, *args, **kwargs):
+        """Run ``function(session, ...)`` in a transaction; return its result.
+
+        The whole function runs again after a deadlock, so it must do nothing
+        but work on the session.
+        """
+        token = _writing.set(True)
+        try:
+            with self._facade.writer.using(_Scope()) as session:
+                return function(session, *args, **kwargs)
+        finally:
+            _writing.reset(token)
+
+    @db_api.wrap_db_retry(max_retries=3, retry_interval=0.2,
+                          retry_on_disconnect=True, retry_on_deadlock=True)
+    def read(self, function, *args, **kwargs):
+        """Run ``function(session, ...)`` that only reads."""
+        with self._facade.reader.using(_Scope()) as session:
+            return function(session, *args, **kwargs)
+
+    def dispose(self):
+        """Close all connections."""
+        self.engine.dispose()
+
+
+class _Scope:
+    """What oslo.db hangs one transaction on: new each time, so that
+    transactions of different threads, and nested ones, never mix."""
+
+
+enginefacade.transaction_context_provider(_Scope)
+
+
+def now(session):
+    """Return the database's present time, in UTC with zone.
+
+    Leases compare times of several hosts, whose clocks differ; the
+    database's is the one they share.
+    """
+    value = session.execute(text(_NOW[session.bind.dialect.name])).scalar()
+    if isinstance(value, str):
+        value = datetime.datetime.fromisoformat(value)
+    return value.replace(tzinfo=datetime.timezone.utc)
+
+
+def _prepare_engine(engine):
+    if engine.dialect.name == 'sqlite':
+        event.listen(engine, 'connect', _prepare_sqlite)
+        event.listen(engine, 'begin', _begin_sqlite)
+
+
+def _prepare_sqlite(connection, _record):
+    """Let readers and one writer work at once, and writers wait in line."""
+    cursor = connection.cursor()
+    cursor.execute('PRAGMA journal_mode = WAL')
+    cursor.execute('PRAGMA synchronous = FULL')
+    cursor.execute('PRAGMA busy_timeout = 60000')
+    cursor.close()
+
+
+def _begin_sqlite(connection):
+    """Take a write lock at once: a read lock can not be upgraded safely.
+
+    oslo.db has begun a deferred transaction by now; nothing is in it.
+    """
+    if _writing.get():
+        connection.exec_driver_sql('ROLLBACK')
+        connection.exec_driver_sql('BEGIN IMMEDIATE')
