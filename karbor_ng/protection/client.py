@@ -1,0 +1,187 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); see LICENSE.
+# SPDX-License-Identifier: Apache-2.0
+"""The front door of protection: what may be asked of it, for any caller.
+
+Each verb checks what rows can tell, counts the quota, writes the rows in one
+transaction, and says after the commit that there is work. No cloud and no
+bank is asked here. The API's dialects and the operation engine come through
+the same verbs.
+"""
+
+import uuid
+
+from karbor_ng import errors
+from karbor_ng import parameters as parameter_rules
+from karbor_ng import quota
+from karbor_ng.store import checkpoints
+from karbor_ng.store import operations
+from karbor_ng.store import plans
+from karbor_ng.store import providers
+from karbor_ng.store import restores
+
+#: The packed graph of a checkpoint whose graph is not built yet.
+EMPTY_GRAPH = '[{}, []]'
+
+
+class ProtectionClient:
+    """Accepts operations.
+
+    :param hints: has ``operation_queued(operation_id)``
+    """
+
+    def __init__(self, conf, db, hints):
+        self._conf = conf
+        self._db = db
+        self._hints = hints
+
+    def protect(self, caller, plan_id, provider_id=None, extra_info=None,
+                **scheduled):
+        """Start a checkpoint of a plan; return the checkpoint's row.
+
+        :param caller: a :class:`karbor_ng.context.Caller`
+        :param provider_id: must be the plan's own when given
+        :param scheduled: ``scheduled_operation_id`` and
+            ``scheduled_run_id`` when the clock asks
+        :raises errors.NotFound: no such plan in the caller's project, or
+            nobody has loaded its provider
+        :raises errors.Invalid: another provider, no plugin for a resource
+        :raises errors.OverQuota: too many checkpoints
+        """
+        checkpoint, operation_id = self._db.write(
+            self._accept_protect, caller, plan_id, provider_id,
+            extra_info or {'created_by': 'manual'}, scheduled,
+            str(uuid.uuid4()), str(uuid.uuid4()))
+        self._hints.operation_queued(operation_id)
+        return checkpoint
+
+    def _accept_protect(self, session, caller, plan_id, provider_id,
+                        extra_info, scheduled, checkpoint_id, operation_id):
+        plan = plans.get(session, plan_id, caller.project_id)
+        if provider_id not in (None, plan.provider_id):
+            raise errors.Invalid(
+                f'provider_id: plan {plan_id} belongs to provider '
+                f'{plan.provider_id}, not to {provider_id}')
+        provider = providers.get(session, plan.provider_id)
+        check_resources(provider, plan.resources)
+        quota.check_checkpoints(session, self._conf, caller.project_id)
+        checkpoint = checkpoints.create(session, {
+            'id': checkpoint_id, 'project_id': caller.project_id,
+            'user_id': caller.user_id, 'provider_id': plan.provider_id,
+            'plan_id': plan.id, 'status': 'protecting',
+            'plan': plan_snapshot(plan), 'graph': EMPTY_GRAPH,
+            'extra_info': extra_info})
+        self._queue(session, caller, operation_id, 'protect', checkpoint,
+                    **scheduled)
+        return checkpoint, operation_id
+
+    def restore(self, caller, checkpoint_id, provider_id=None,
+                parameters=None, restore_target=None):
+        """Start restoring a checkpoint; return the restore's row.
+
+        :raises errors.NotFound: no such checkpoint in the caller's project
+        :raises errors.Invalid: wrong parameters, restoring is not possible
+        :raises errors.Conflict: the checkpoint is not available
+        """
+        restore, operation_id = self._db.write(
+            self._accept_restore, caller, checkpoint_id, provider_id,
+            parameters or {}, restore_target,
+            str(uuid.uuid4()), str(uuid.uuid4()))
+        self._hints.operation_queued(operation_id)
+        return restore
+
+    def _accept_restore(self, session, caller, checkpoint_id, provider_id,
+                        parameters, restore_target, restore_id,
+                        operation_id):
+        checkpoint = self._own(session, caller, checkpoint_id, provider_id)
+        # The row is locked, so that a delete is not accepted beside this.
+        session.refresh(checkpoint, with_for_update=True)
+        if checkpoint.status != 'available':
+            raise errors.Conflict(
+                f'Checkpoint {checkpoint_id} is {checkpoint.status}: only an '
+                f'available one can be restored.')
+        provider = providers.get(session, checkpoint.provider_id)
+        parameters = parameter_rules.check(
+            parameters, provider.schemas['restore_schema'])
+        restore = restores.create(session, {
+            'id': restore_id, 'project_id': caller.project_id,
+            'user_id': caller.user_id,
+            'provider_id': checkpoint.provider_id,
+            'checkpoint_id': checkpoint.id, 'parameters': parameters,
+            'restore_target': restore_target, 'status': 'started'})
+        self._queue(session, caller, operation_id, 'restore', checkpoint,
+                    restore_id=restore_id)
+        return restore, operation_id
+
+    def delete(self, caller, checkpoint_id, provider_id=None):
+        """Start deleting a checkpoint, whatever state it ended in.
+
+        Deleting what is deleted, or being deleted, already does nothing.
+
+        :raises errors.NotFound: no such checkpoint in the caller's project
+        :raises errors.Conflict: it is being protected or restored, or later
+            incremental backups build on it
+        """
+        operation_id = self._db.write(
+            self._accept_delete, caller, checkpoint_id, provider_id,
+            str(uuid.uuid4()))
+        if operation_id:
+            self._hints.operation_queued(operation_id)
+
+    def _accept_delete(self, session, caller, checkpoint_id, provider_id,
+                       operation_id):
+        checkpoint = self._own(session, caller, checkpoint_id, provider_id)
+        session.refresh(checkpoint, with_for_update=True)
+        if checkpoint.status in ('deleting', 'deleted'):
+            return None
+        if checkpoint.status not in checkpoints.DELETABLE:
+            raise errors.Conflict(
+                f'Checkpoint {checkpoint_id} is {checkpoint.status}: wait '
+                f'until that has ended.')
+        _refuse_while_needed(session, checkpoint_id)
+        checkpoints.move(session, checkpoint_id, 'deleting')
+        self._queue(session, caller, operation_id, 'delete', checkpoint)
+        return operation_id
+
+    def _own(self, session, caller, checkpoint_id, provider_id):
+        return checkpoints.get(session, checkpoint_id, caller.project_id,
+                               provider_id)
+
+    def _queue(self, session, caller, operation_id, operation_type,
+               checkpoint, **values):
+        operations.create(session, {
+            'id': operation_id, 'type': operation_type,
+            'project_id': caller.project_id, 'user_id': caller.user_id,
+            'request_id': caller.request_id,
+            'provider_id': checkpoint.provider_id,
+            'plan_id': checkpoint.plan_id, 'checkpoint_id': checkpoint.id,
+            'credentials': caller.credentials, **values})
+
+
+def check_resources(provider, resources):
+    """:raises errors.Invalid: the provider has no plugin for a resource"""
+    for index, resource in enumerate(resources):
+        if 'protect' not in provider.capabilities.get(resource['type'], ()):
+            raise errors.Invalid(
+                f'resources[{index}].type: provider {provider.id} can not '
+                f'protect {resource["type"]}; it protects: '
+                f'{", ".join(sorted(provider.capabilities))}')
+
+
+def plan_snapshot(plan):
+    """Return what a checkpoint keeps of its plan."""
+    return {name: getattr(plan, name) for name in (
+        'id', 'name', 'description', 'provider_id', 'resources',
+        'parameters')}
+
+
+def _refuse_while_needed(session, checkpoint_id):
+    running = restores.running_of(session, checkpoint_id)
+    if running:
+        raise errors.InUse(
+            f'Checkpoint {checkpoint_id} is being restored by '
+            f'{", ".join(running)}.')
+    built = checkpoints.built_upon(session, checkpoint_id)
+    if built:
+        raise errors.InUse(
+            f'Incremental backups in checkpoints {", ".join(built)} build on '
+            f'checkpoint {checkpoint_id}: delete those first.')

@@ -1,0 +1,111 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); see LICENSE.
+# SPDX-License-Identifier: Apache-2.0
+"""Delete: removing a checkpoint and all that exists because of it.
+
+The manifest goes first, so that nobody restores what is half gone; then the
+things in clouds, the bank's objects, and the status of the rows.
+"""
+
+from karbor_ng import errors
+from karbor_ng.protection import graph as graph_module
+from karbor_ng.protection import hooks
+from karbor_ng.protection import manifest
+from karbor_ng.protection import verb
+from karbor_ng.protection import work
+from karbor_ng.resource import Resource
+from karbor_ng.store import checkpoints
+from karbor_ng.store import models
+from karbor_ng.store import operations
+
+
+class Delete(verb.Verb):
+    """Deletes a checkpoint."""
+
+    AVAILABLE = 'deleted'
+    CHILDREN_COUNT = False
+
+    def __init__(self, attempt):
+        super().__init__(attempt)
+        self.checkpoint = self.journal.read(
+            checkpoints.get, self.operation.checkpoint_id)
+        self.protecting = self.journal.read(
+            operations.protect_of, self.operation.checkpoint_id)
+        #: the status to go back to, while nothing is removed yet
+        self.refused_to = None
+
+    def work(self):
+        self._refuse_conflicts()
+        self.bank.delete(manifest.key(self.operation.project_id,
+                                      self.checkpoint.id))
+        graph = graph_module.unpack(self.checkpoint.graph)
+        self.run_hooks(graph, self._members(graph), self.protecting.id)
+        left = [row for row in self._externals() if row.state != 'gone']
+        if not left:
+            self.bank.section(self.prefix).delete_prefix('')
+
+    def _externals(self):
+        return self.journal.externals_of(self.protecting.id)
+
+    def _refuse_conflicts(self):
+        """Ask the plugins whether the clouds will let us, before we begin."""
+        found = manifest.read(self.bank, self.operation.project_id,
+                              self.checkpoint.id)
+        if found is None:
+            return
+        texts = []
+        for resource_type, plugin in self.provider.protections.items():
+            rows = [work.as_external(row) for row in self._externals()
+                    if row.resource_type == resource_type
+                    and row.state == 'exists']
+            if rows:
+                texts.extend(plugin.conflicts(self.attempt.session, rows))
+        if texts:
+            self.refused_to = found['status']
+            raise errors.InUse('; '.join(texts))
+
+    def _members(self, graph):
+        rows = {(row.type, row.id): row for row in self.journal.resources()}
+        members = {}
+        for node in graph.nodes:
+            row = rows[node.type, node.id]
+            plugin = self.provider.protections.get(node.type)
+            if row.status == 'deleted' or not (plugin and plugin.Delete):
+                continue
+            members[node] = hooks.Member(
+                plugin=plugin, operation_class=plugin.Delete,
+                parameters=row.parameters, bank=self.section(node),
+                saved=row.saved, objects=row.objects)
+        return members
+
+    def finish(self, reason):
+        if self.refused_to is not None:
+            return self._end(self.refused_to, reason)
+        reason = reason or self._reason_of_rest()
+        if reason:
+            return self._end('error-deleting', reason)
+        return self._end('deleted', None)
+
+    def _reason_of_rest(self):
+        failed = self.failed_texts([
+            row for row in self.journal.resources()
+            if self.hooks.reason(Resource(row.type, row.id))])
+        left = [f'{row.kind} {row.external_id or row.tag}'
+                for row in self._externals() if row.state != 'gone']
+        if left and not failed:
+            return f'Still there: {", ".join(left)}.'
+        return failed
+
+    def _end(self, status, reason):
+        state = 'failed' if reason else 'done'
+        self.journal.write(self._write_end, status, state, reason)
+        return state
+
+    def _write_end(self, session, status, state, reason):
+        values = {}
+        if status == 'deleted':
+            values['deleted_at'] = models.utcnow()
+            checkpoints.change_resources(session, self.checkpoint.id,
+                                         {'status': 'deleted'})
+        checkpoints.move(session, self.checkpoint.id, status, **values)
+        operations.finish(session, self.operation.id,
+                          self.operation.attempt, state, reason)

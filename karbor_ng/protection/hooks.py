@@ -1,0 +1,198 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); see LICENSE.
+# SPDX-License-Identifier: Apache-2.0
+"""Hooks: calling plugins over a graph, and what their outcomes mean.
+
+Decides which hook may run, gives it its :class:`Work`, writes how it ended,
+and knows afterwards which resources failed and why.
+"""
+
+import copy
+import dataclasses
+import logging
+import threading
+
+from karbor_ng import errors
+from karbor_ng.plugins import api
+from karbor_ng.protection import journal as journal_module
+from karbor_ng.protection import work
+from karbor_ng.store import models
+
+LOG = logging.getLogger(__name__)
+
+#: Raised through a hook, these say nothing about the resource.
+INTERRUPTIONS = (errors.Fenced, errors.Stopping)
+
+
+@dataclasses.dataclass
+class Member:
+    """One resource of a running operation.
+
+    :ivar operation_class: the plugin's, with the hooks
+    :ivar bank: the resource's section
+    :ivar saved: what the plugin has saved so far
+    :ivar objects: what lies in the bank by now
+    """
+
+    plugin: api.Protection
+    operation_class: type
+    parameters: dict
+    bank: object
+    saved: dict
+    objects: list
+
+    def hooks(self):
+        return [hook for hook in api.HOOKS
+                if getattr(self.operation_class, hook)
+                is not getattr(api.Operation, hook)]
+
+
+class Hooks:
+    """Runs the hooks of one attempt; called from many threads.
+
+    :param members: ``{resource: Member}``; resources that are not there
+        have no hooks
+    :param available: what a resource is called whose last hook ended well
+    :param children_count: whether a parent fails with its children
+    :param source_operation_id: whose externals the plugin sees
+    """
+
+    def __init__(self, job, graph, members, available, children_count,
+                 source_operation_id):
+        self.job = job
+        self.members = members
+        self.failures = {}
+        self.child_failures = {}
+        self._journal = job.journal
+        self._parents = graph.parents()
+        self._available = available
+        self._children_count = children_count
+        self._source_operation_id = source_operation_id
+        self._ended = job.journal.steps()
+        self._lock = threading.Lock()
+        self._stopped = False
+
+    def hooks_of(self, resource):
+        member = self.members.get(resource)
+        return member.hooks() if member else ()
+
+    def run(self, resource, hook):
+        """Run a hook unless it may not, or need not, run; never raises."""
+        try:
+            if not self._stopped:
+                self._run(resource, hook)
+        except INTERRUPTIONS as interruption:
+            self._stopped = True
+            LOG.info('%s of %s is left to another worker: %s', hook,
+                     resource, interruption)
+        except Exception:
+            # The journal itself failed: nothing can be written any more.
+            self._stopped = True
+            LOG.exception('Ending %s of %s could not be written', hook,
+                          resource)
+
+    @property
+    def is_stopped(self):
+        """Whether hooks were left out that another attempt must run."""
+        return self._stopped
+
+    def reason(self, resource):
+        """Return why a resource failed, or None if it did not."""
+        return (self.failures.get(resource)
+                or self.child_failures.get(resource))
+
+    def fail(self, resource, reason):
+        """Take a resource, and what needs it, as failed."""
+        with self._lock:
+            self.failures.setdefault(resource, reason)
+            children = [resource]
+            while children and self._children_count:
+                child = children.pop()
+                for parent in self._parents.get(child, ()):
+                    if parent not in self.child_failures:
+                        self.child_failures[parent] = f'{child} failed'
+                        children.append(parent)
+
+    def _run(self, resource, hook):
+        step = self._ended.get((resource.type, resource.id, hook))
+        if step is not None:
+            if step.state == 'failed':
+                self.fail(resource, step.result)
+            return
+        if self._may_run(resource, hook):
+            self._call(resource, hook, self.members[resource])
+
+    def _may_run(self, resource, hook):
+        if hook == 'on_prepare_finish':
+            # What on_prepare_begin started must end, come what may.
+            return True
+        if resource in self.failures:
+            return False
+        if hook != 'on_prepare_begin' and resource in self.child_failures:
+            reason = self.child_failures[resource]
+            self._journal.set_resource(resource, status='error',
+                                       reason=reason)
+            self.fail(resource, reason)
+            return False
+        return True
+
+    def _call(self, resource, hook, member):
+        started_at = models.utcnow()
+        saved = copy.deepcopy(member.saved)
+        frame = work.Work(self.job, resource, member.plugin,
+                          copy.deepcopy(member.parameters), member.bank,
+                          saved, self._source_operation_id)
+        try:
+            self._journal.lease.check()
+            getattr(member.operation_class(frame), hook)()
+            reason = None
+        except INTERRUPTIONS:
+            raise
+        except Exception as problem:
+            LOG.exception('%s of %s failed', hook, resource)
+            reason = describe(problem)
+        if self._journal.lease.is_lost:
+            raise errors.Fenced('The lease was lost in the meantime.')
+        member.saved = saved
+        member.objects = _objects(member)
+        self._end(resource, hook, member, started_at, reason, frame.new_id)
+
+    def _end(self, resource, hook, member, started_at, reason, new_id):
+        values = self._values(member, new_id)
+        if reason:
+            values.update(status='error', reason=reason)
+        elif (hook == member.hooks()[-1]
+              and self.reason(resource) is None):
+            values.update(status=self._available, progress=100)
+        self._journal.end_step(resource, hook,
+                               'failed' if reason else 'done', started_at,
+                               reason, values)
+        if new_id is not None:
+            self.job.restored[resource.id] = new_id
+        if reason:
+            self.fail(resource, reason)
+
+    def _values(self, member, new_id):
+        if self.job.operation.type == 'restore':
+            values = {'saved': member.saved}
+            if new_id is not None:
+                values['new_id'] = new_id
+            return values
+        return dict(journal_module.saved_values(member.saved),
+                    objects=member.objects)
+
+
+def _objects(member):
+    """Return the member's bank objects, those of former attempts first."""
+    known = {item['key']: item for item in member.objects}
+    for item in member.bank.objects():
+        known[item.key] = {'key': item.key, 'size': item.size,
+                           'sha256': item.sha256}
+    return list(known.values())
+
+
+def describe(problem):
+    """Return an exception as users should read it."""
+    text = str(problem).strip()
+    if isinstance(problem, errors.Error):
+        return text
+    return f'{type(problem).__name__}: {text}' if text else repr(problem)

@@ -1,0 +1,176 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); see LICENSE.
+# SPDX-License-Identifier: Apache-2.0
+"""The journal: all that a running operation writes into SQL.
+
+Every write is one transaction that first makes sure that the attempt still
+owns the operation. A database that is away is waited for as long as the
+lease allows; a write may then happen twice, which each of them bears.
+"""
+
+import logging
+import time
+import uuid
+
+from oslo_db import exception as db_exception
+
+from karbor_ng import errors
+from karbor_ng.store import checkpoints
+from karbor_ng.store import externals
+from karbor_ng.store import models
+from karbor_ng.store import operations
+from karbor_ng.store import restores
+from karbor_ng.store import steps
+
+LOG = logging.getLogger(__name__)
+
+#: Columns that a plugin fills by saving these keys.
+SAVED_COLUMNS = {'backup_id': 'backup_id', 'parent_backup': 'parent_backup',
+                 'chain_id': 'chain_id', 'size': 'size'}
+
+
+class Journal:
+    """Writes of one attempt at one operation.
+
+    :param operation: the claimed row
+    """
+
+    def __init__(self, db, operation, lease):
+        self.db = db
+        self.operation = operation
+        self.lease = lease
+        if operation.type == 'restore':
+            self._rows, self._owner_id = restores, operation.restore_id
+        else:
+            self._rows, self._owner_id = checkpoints, operation.checkpoint_id
+
+    def write(self, function, *args, **kwargs):
+        """Run ``function(session, ...)`` if the attempt is still the owner.
+
+        :raises errors.Fenced: it is not; nothing was written
+        """
+        pause = 0.2
+        while True:
+            self.lease.check_owned()
+            try:
+                return self.db.write(self._guarded, function, args, kwargs)
+            except db_exception.DBConnectionError:
+                LOG.warning('The database is away; trying again.')
+                if self.lease.is_stopping:
+                    raise errors.Stopping('The database is away.') from None
+                time.sleep(pause)
+                pause = min(pause * 2, 5)
+
+    def _guarded(self, session, function, args, kwargs):
+        try:
+            operations.guard(session, self.operation.id,
+                             self.operation.attempt)
+        except errors.Fenced:
+            self.lease.lose()
+            raise
+        return function(session, *args, **kwargs)
+
+    def read(self, function, *args, **kwargs):
+        """Run ``function(session, ...)`` that only reads."""
+        return self.db.read(function, *args, **kwargs)
+
+    # Resources and steps
+
+    def resources(self):
+        """Return the operation's resource rows."""
+        return self.read(self._rows.resources, self._owner_id)
+
+    def put_resources(self, rows):
+        self.write(self._rows.put_resources, self._owner_id, rows)
+
+    def set_resource(self, resource, **values):
+        """Set columns of one resource's row."""
+        self.write(self._rows.change_resource, self._owner_id,
+                   resource.type, resource.id, values)
+
+    def steps(self):
+        """Return ``{(type, id, hook): step}`` of what has ended."""
+        return self.read(steps.ended, self.operation.id)
+
+    def end_step(self, resource, hook, state, started_at, result, values):
+        """Write the end of a hook and the resource's columns as one."""
+        self.write(self._end_step, resource, hook, {
+            'state': state, 'result': result, 'started_at': started_at,
+            'ended_at': models.utcnow(), 'attempt': self.operation.attempt},
+            values)
+
+    def _end_step(self, session, resource, hook, step, values):
+        steps.put(session, dict(
+            step, operation_id=self.operation.id, hook=hook,
+            resource_type=resource.type, resource_id=resource.id))
+        self._rows.change_resource(session, self._owner_id, resource.type,
+                                   resource.id, values)
+
+    def forget_steps(self, resources, hooks):
+        """Let hooks run again that had ended."""
+        self.write(steps.remove, self.operation.id,
+                   [(resource.type, resource.id) for resource in resources],
+                   hooks)
+
+    # Externals
+
+    def intend(self, resource, label, kind):
+        """Write that a thing is about to be created.
+
+        Return the row and whether it was there before.
+        """
+        tag = tag_of(self.operation.id, resource, label)
+        return self.write(self._intend, resource, label, kind, tag)
+
+    def _intend(self, session, resource, label, kind, tag):
+        row = externals.by_tag(session, self.operation.id, tag)
+        if row is None:
+            return externals.put(session, {
+                'id': str(uuid.uuid4()), 'operation_id': self.operation.id,
+                'checkpoint_id': self.operation.checkpoint_id,
+                'resource_type': resource.type, 'resource_id': resource.id,
+                'label': label, 'tag': tag, 'service': kind.service,
+                'kind': kind.name,
+                'attempt': self.operation.attempt}), False
+        if row.state == 'gone':
+            row.state, row.external_id = 'intended', None
+            session.flush()
+        return row, True
+
+    def exists(self, row_id, external_id):
+        """Write under which id the thing exists."""
+        self.write(externals.change, row_id, external_id=external_id,
+                   state='exists', attempt=self.operation.attempt)
+
+    def gone(self, row_id):
+        """Write that the thing does not exist any more."""
+        self.write(externals.change, row_id, state='gone')
+
+    def external(self, resource, label):
+        """Return the row of one thing, or None."""
+        return self.read(externals.by_tag, self.operation.id,
+                         tag_of(self.operation.id, resource, label))
+
+    def externals_of(self, operation_id, resource=None):
+        """Return rows of an operation, or of one of its resources."""
+        if resource is None:
+            return self.read(externals.of_operation, operation_id)
+        return self.read(externals.of_resource, operation_id,
+                         resource.type, resource.id)
+
+
+def tag_of(operation_id, resource, label):
+    """Return the tag of a thing: the same for the same question.
+
+    It names the operation and not the checkpoint: a second restore of one
+    checkpoint must not adopt what the first one made.
+    """
+    return str(uuid.uuid5(uuid.UUID(operation_id),
+                          f'{resource.type}/{resource.id}/{label}'))
+
+
+def saved_values(saved):
+    """Return the columns that go with ``saved``."""
+    values = {'saved': saved}
+    values.update({column: saved[key]
+                   for key, column in SAVED_COLUMNS.items() if key in saved})
+    return values

@@ -1,0 +1,140 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); see LICENSE.
+# SPDX-License-Identifier: Apache-2.0
+"""Operations: one attempt at one claimed operation, from claim to end.
+
+The verbs (``protect``, ``restore``, ``delete``) know what to do; here is
+what they share, and the one place that decides how an attempt ends: done,
+failed, handed back, or silently left to its new owner.
+"""
+
+import dataclasses
+import logging
+import time
+
+from karbor_ng import errors
+from karbor_ng.protection import delete
+from karbor_ng.protection import hooks
+from karbor_ng.protection import journal
+from karbor_ng.protection import protect
+from karbor_ng.protection import restore
+from karbor_ng.store import operations
+
+LOG = logging.getLogger(__name__)
+
+VERBS = {'protect': protect.Protect, 'restore': restore.Restore,
+         'delete': delete.Delete}
+
+#: Seconds for which an operation waits for a Keystone that does not answer.
+KEYSTONE_PATIENCE = 900
+
+
+@dataclasses.dataclass(frozen=True)
+class Tools:
+    """What a protection service hands to every operation.
+
+    :ivar conf: the ``[protection]`` options
+    :ivar cloud: makes sessions (``user_session(access)``)
+    :ivar sealer: opens stored credentials; None where none are stored
+    :ivar providers: ``{id: Provider}`` that this service has loaded
+    :ivar protectables: asked for the children of resources
+    :ivar pools: threads for flows
+    """
+
+    conf: object
+    db: object
+    cloud: object
+    sealer: object
+    providers: dict
+    protectables: object
+    pools: object
+
+
+class Attempt:
+    """One attempt at one operation: what its verb and its hooks work with.
+
+    :ivar session: the user's rights in the cloud; None before
+        :meth:`open_session`, or where there is no cloud
+    :ivar restored: ``{original id: new id}``
+    """
+
+    def __init__(self, tools, operation, lease):
+        self.tools = tools
+        self.operation = operation
+        self.lease = lease
+        self.provider = tools.providers[operation.provider_id]
+        self.journal = journal.Journal(tools.db, operation, lease)
+        self.session = None
+        self.restored = {}
+
+    def open_session(self):
+        """:raises errors.CredentialsError: the credentials are of no use"""
+        access = None
+        if self.operation.credentials:
+            access = self.tools.sealer.open(self.operation.credentials)
+        self.session = self.tools.cloud.user_session(access)
+
+
+def run(tools, operation, lease):
+    """Make one attempt; return when it has ended, however it did."""
+    started = time.monotonic()
+    what = f'{operation.type} {operation.id}'
+    LOG.info('Starting %s of checkpoint %s (attempt %s)', what,
+             operation.checkpoint_id, operation.attempt)
+    outcome = 'failed'
+    try:
+        outcome = _run(tools, operation, lease)
+    except errors.Fenced as lost:
+        outcome = f'left to its new owner ({lost})'
+    except errors.Stopping:
+        tools.db.write(operations.hand_back, operation.id, operation.attempt)
+        outcome = 'handed back'
+    except Exception:
+        # The end could not be written; the lease runs out, somebody else
+        # tries again.
+        LOG.exception('Attempt %s at %s broke', operation.attempt, what)
+        outcome = 'broken'
+    LOG.info('Ended %s: %s after %.1f s', what, outcome,
+             time.monotonic() - started)
+
+
+def _run(tools, operation, lease):
+    attempt = Attempt(tools, operation, lease)
+    verb = VERBS[operation.type](attempt)
+    reason = _work(attempt, verb)
+    lease.check_owned()
+    return verb.finish(reason)
+
+
+def _work(attempt, verb):
+    """Do the work; return why it failed as a whole, or None."""
+    operation, limit = attempt.operation, attempt.tools.conf.max_take_overs
+    if operation.resume_count > limit:
+        return (f'Given up after {limit} take-overs: each worker that tried '
+                f'it died.')
+    try:
+        _open_session(attempt)
+        verb.work()
+    except hooks.INTERRUPTIONS:
+        raise
+    except errors.Error as problem:
+        LOG.warning('%s %s failed: %s', operation.type, operation.id, problem)
+        return str(problem)
+    except Exception as problem:
+        LOG.exception('%s %s failed', operation.type, operation.id)
+        return hooks.describe(problem)
+    return None
+
+
+def _open_session(attempt):
+    """Open the user's session, with patience for a Keystone that is away."""
+    give_up = time.monotonic() + KEYSTONE_PATIENCE
+    pause = 1
+    while True:
+        try:
+            return attempt.open_session()
+        except errors.Unavailable as problem:
+            if time.monotonic() > give_up:
+                raise
+            LOG.warning('%s Trying again.', problem)
+        attempt.lease.sleep(pause)
+        pause = min(pause * 2, 30)

@@ -1,0 +1,196 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); see LICENSE.
+# SPDX-License-Identifier: Apache-2.0
+"""The protection service: claims operations and runs them.
+
+Any number of these work on one database. Nothing that matters is only in
+memory: an operation that this process drops is found by another one.
+"""
+
+import logging
+import threading
+import time
+import uuid
+from concurrent import futures
+
+import futurist
+
+from karbor_ng import errors
+from karbor_ng.protection import flow
+from karbor_ng.protection import lease
+from karbor_ng.protection import operations as operation_runner
+from karbor_ng.store import operations
+from karbor_ng.store import providers as provider_rows
+
+LOG = logging.getLogger(__name__)
+
+#: Renewals in one lease.
+RENEWALS = 4
+
+
+class ProtectionService:
+    """One worker. Its hint methods may be called from any thread.
+
+    :param conf: has ``host`` and the ``[protection]`` options
+    :param cloud: see ``operations.Tools``
+    :param providers: ``{id: Provider}`` from the provider files
+    """
+
+    def __init__(self, conf, db, cloud, sealer, providers, protectables):
+        self._conf = conf.protection
+        self._host = conf.host
+        self._db = db
+        self.owner = f'{conf.host}:{uuid.uuid4()}'
+        self._closed_providers = dict(providers)
+        self._providers = {}
+        size = self._conf.max_parallel_resources
+        self._pools = flow.Pools(
+            size, futurist.ThreadPoolExecutor(max_workers=size))
+        self._tools = operation_runner.Tools(
+            conf=self._conf, db=db, cloud=cloud, sealer=sealer,
+            providers=self._providers, protectables=protectables,
+            pools=self._pools)
+        self._operations = futures.ThreadPoolExecutor(
+            self._conf.max_concurrent_operations,
+            thread_name_prefix='operation')
+        self._running = {}
+        self._lock = threading.Lock()
+        self._look_now = threading.Event()
+        self._stopping = threading.Event()
+        self._stopped = threading.Event()
+        self._threads = [
+            threading.Thread(target=self._sweep_loop, name='sweep',
+                             daemon=True),
+            threading.Thread(target=self._renew_loop, name='renew',
+                             daemon=True)]
+
+    def start(self):
+        """Start claiming; returns at once."""
+        LOG.info('Protection service %s starts', self.owner)
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self):
+        """Stop claiming, let steps end, hand the rest back; then return."""
+        self._stopping.set()
+        self._look_now.set()
+        with self._lock:
+            running = dict(self._running)
+        for held, _future in running.values():
+            held.stop()
+        futures.wait([future for _held, future in running.values()],
+                     timeout=self._conf.graceful_shutdown_timeout)
+        self._stopped.set()
+        self._operations.shutdown(wait=False, cancel_futures=True)
+        self._pools.shutdown()
+        LOG.info('Protection service %s has stopped', self.owner)
+
+    # Hints
+
+    def operation_queued(self, context=None, operation_id=None):
+        """Look for work now."""
+        self._look_now.set()
+
+    # The sweep
+
+    def _sweep_loop(self):
+        while not self._stopping.is_set():
+            try:
+                self._sweep()
+            except Exception:
+                LOG.exception('Looking for operations failed')
+            self._look_now.wait(self._conf.sweep_seconds)
+            self._look_now.clear()
+
+    def _sweep(self):
+        self._open_providers()
+        free = self._free()
+        if not self._providers or free <= 0:
+            return
+        for operation_id in self._db.read(
+                operations.claimable, list(self._providers), free * 2):
+            if self._stopping.is_set() or self._free() <= 0:
+                break
+            self._claim(operation_id)
+
+    def _free(self):
+        with self._lock:
+            return self._conf.max_concurrent_operations - len(self._running)
+
+    def _claim(self, operation_id):
+        since = time.monotonic()
+        operation = self._db.write(operations.claim, operation_id,
+                                   self.owner, self._conf.lease_seconds)
+        if operation is None:
+            return
+        held = lease.Lease(operation.id, operation.attempt,
+                           self._conf.lease_seconds, since)
+        with self._lock:
+            if self._stopping.is_set():
+                held.stop()
+            key = operation.id, operation.attempt
+            future = self._operations.submit(self._run, operation, held, key)
+            self._running[key] = held, future
+
+    def _run(self, operation, held, key):
+        try:
+            operation_runner.run(self._tools, operation, held)
+        finally:
+            with self._lock:
+                self._running.pop(key, None)
+            self._look_now.set()
+
+    def _open_providers(self):
+        """Meet the providers' banks and publish them, until it works."""
+        for provider in list(self._closed_providers.values()):
+            try:
+                provider.open()
+                self._db.write(provider_rows.publish,
+                               provider.values(self._host))
+            except errors.Error as problem:
+                LOG.error('Provider %s (%s) can not be offered: %s',
+                          provider.name, provider.id, problem)
+                continue
+            self._providers[provider.id] = provider
+            del self._closed_providers[provider.id]
+            LOG.info('Provider %s (%s) is offered', provider.name,
+                     provider.id)
+            if not self._closed_providers:
+                self._db.write(provider_rows.withdraw, self._host,
+                               list(self._providers))
+
+    # The leases
+
+    def _renew_loop(self):
+        pause = self._conf.lease_seconds / RENEWALS
+        while not self._stopped.wait(pause):
+            try:
+                self._renew()
+                pause = self._conf.lease_seconds / RENEWALS
+            except Exception:
+                # Tried again soon: leases end by themselves if it fails on.
+                LOG.exception('Renewing leases failed')
+                pause = min(pause, 1)
+
+    def _renew(self):
+        with self._lock:
+            running = {key: held for key, (held, _) in self._running.items()}
+        if not running:
+            return
+        since = time.monotonic()
+        owned = self._db.write(operations.renew, self.owner,
+                               self._conf.lease_seconds)
+        for (operation_id, attempt), held in running.items():
+            row = owned.get(operation_id)
+            if row is None or row[0] != attempt:
+                # It has ended a moment ago, or somebody took it over.
+                self._lose(operation_id, attempt)
+            else:
+                held.renewed(since)
+                if row[1]:
+                    held.abort()
+
+    def _lose(self, operation_id, attempt):
+        with self._lock:
+            held = self._running.get((operation_id, attempt))
+        if held is not None:
+            held[0].lose()

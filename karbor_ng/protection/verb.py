@@ -1,0 +1,151 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); see LICENSE.
+# SPDX-License-Identifier: Apache-2.0
+"""A verb: what protecting, restoring and deleting have in common."""
+
+import logging
+
+from karbor_ng import errors
+from karbor_ng.protection import flow
+from karbor_ng.protection import hooks
+from karbor_ng.protection import manifest
+from karbor_ng.protection import work
+from karbor_ng.resource import Resource
+
+LOG = logging.getLogger(__name__)
+
+
+class Verb:
+    """The work of one operation type, for one attempt.
+
+    :cvar AVAILABLE: what a resource is called that ended well
+    :cvar CHILDREN_COUNT: whether a parent fails with its children
+    """
+
+    AVAILABLE = 'available'
+    CHILDREN_COUNT = True
+
+    def __init__(self, attempt):
+        self.attempt = attempt
+        self.operation = attempt.operation
+        self.journal = attempt.journal
+        self.provider = attempt.provider
+        self.tools = attempt.tools
+        self.bank = attempt.provider.bank
+        self.hooks = None
+
+    def work(self):
+        """Do it. May run again after a take-over, and goes on then."""
+        raise NotImplementedError
+
+    def finish(self, reason):
+        """Write the end; return ``done`` or ``failed``.
+
+        :param reason: why the whole operation failed, or None
+        """
+        raise NotImplementedError
+
+    @property
+    def prefix(self):
+        """Where the checkpoint lies in the bank."""
+        return manifest.prefix(self.operation.project_id,
+                               self.operation.checkpoint_id)
+
+    def section(self, resource):
+        """Return the resource's section of the bank for this attempt."""
+        where = resource.type.replace('::', '.')
+        return self.bank.section(
+            f'{self.prefix}/data/{self.operation.attempt}/{where}/'
+            f'{resource.id}')
+
+    def run_hooks(self, graph, members, source_operation_id):
+        """Run all hooks of the members over the graph."""
+        self.hooks = hooks.Hooks(
+            self.attempt, graph, members, self.AVAILABLE,
+            self.CHILDREN_COUNT, source_operation_id)
+        flow.run(self.tools.pools, graph, self.hooks.hooks_of,
+                 self.hooks.run)
+        self.journal.lease.check_owned()
+        if self.hooks.is_stopped:
+            raise errors.Stopping('Not all hooks could run.')
+
+    def end_containers(self, graph):
+        """Let containers end as their children did."""
+        for node in graph.nodes:
+            plugin = self.provider.protections.get(node.type)
+            if plugin is not None and plugin.container:
+                reason = self.hooks.reason(node)
+                self.journal.set_resource(
+                    node, status='error' if reason else self.AVAILABLE,
+                    reason=reason, progress=100)
+
+    def failed_texts(self, rows):
+        """Return the reasons of failed resources as one text, or None."""
+        texts = [f'{row.type} {row.id}: {row.reason}' for row in rows
+                 if row.status == 'error']
+        return '; '.join(texts) or None
+
+    # Things in clouds at the end of an operation
+
+    def tidy(self):
+        """Settle what the operation made; never raises but interruptions.
+
+        Temporary things are removed. Where an answer may have been lost,
+        the cloud is asked once more by tag: what the journal lacks is
+        written down, what is there twice is removed.
+        """
+        for row in self.journal.externals_of(self.operation.id):
+            if row.state == 'gone':
+                continue
+            try:
+                self._tidy(row)
+            except hooks.INTERRUPTIONS:
+                raise
+            except Exception:
+                # Stays in the journal: deleting the checkpoint meets it.
+                LOG.exception('Could not settle %s %s', row.kind,
+                              row.external_id or row.tag)
+
+    def _tidy(self, row):
+        plugin = self.provider.protections.get(row.resource_type)
+        if plugin is None:
+            return
+        external, resource = work.as_external(row), _resource_of(row)
+        kind = plugin.kind(row.kind)
+        if row.state == 'intended' or self.operation.attempt > 1:
+            external = self._settle(kind, external, resource)
+        if kind.temporary or self.is_unwanted(resource):
+            self.discard(plugin, external, resource)
+
+    def _settle(self, kind, external, resource):
+        """Make the journal and the cloud agree about one tag."""
+        found = kind.find(self.attempt.session, external.tag, resource)
+        kept = external.external_id
+        if kept is None and found:
+            kept = found[0]
+            self.journal.exists(external.id, kept)
+        for other in found:
+            if other != kept:
+                LOG.warning('Removing %s %s: it exists twice', kind.name,
+                            other)
+                kind.remove(self.attempt.session, other)
+        return work.replace_id(external, kept)
+
+    def is_unwanted(self, resource):
+        """Whether nothing of this resource shall stay in the cloud."""
+        return False
+
+    def discard(self, plugin, external, resource):
+        work.discard(self, plugin, self.attempt.session, self.journal,
+                     external, resource)
+
+    # What ``work.discard`` waits with.
+
+    def sleep(self, seconds):
+        self.journal.lease.sleep(seconds)
+
+    def poll(self, poll):
+        return poll()
+
+
+def _resource_of(row):
+    return Resource(row.resource_type, row.resource_id)

@@ -1,0 +1,196 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); see LICENSE.
+# SPDX-License-Identifier: Apache-2.0
+"""Work: what the frame gives to one hook of one resource.
+
+The plugin contract (``plugins/api.py``) describes it from the plugin's side;
+this is the side of the journal and the lease.
+"""
+
+import dataclasses
+import logging
+import time
+
+from keystoneauth1 import exceptions as keystone_exceptions
+
+from karbor_ng import errors
+from karbor_ng.plugins import api
+
+LOG = logging.getLogger(__name__)
+
+#: Seconds between two attempts to write progress that nobody needs sooner.
+PROGRESS_SECONDS = 5
+#: Answers of a cloud after which asking again makes sense.
+PASSING_CODES = (429, 500, 502, 503, 504)
+#: Seconds for which a poll may fail in passing ways before it is a failure.
+POLL_PATIENCE = 600
+
+
+class Work:
+    """The frame's half of an :class:`api.Operation`.
+
+    :param job: the running attempt (see ``operations.Attempt``)
+    """
+
+    def __init__(self, job, resource, plugin, parameters, bank, saved,
+                 source_operation_id):
+        self.job = job
+        self.journal = job.journal
+        self.plugin = plugin
+        self.resource = resource
+        self.parameters = parameters
+        self.session = job.session
+        self.bank = bank
+        self.saved = saved
+        self.restored = job.restored
+        self.checkpoint_id = job.operation.checkpoint_id
+        self.operation_id = job.operation.id
+        self.project_id = job.operation.project_id
+        self.new_id = None
+        self._source_operation_id = source_operation_id
+        self._progress_at = 0
+
+    def check(self):
+        self.journal.lease.check()
+
+    def sleep(self, seconds):
+        self.journal.lease.sleep(seconds)
+
+    def poll(self, poll):
+        """Call ``poll``, with patience for a cloud that stumbles."""
+        give_up = time.monotonic() + POLL_PATIENCE
+        pause = 1
+        while True:
+            try:
+                return poll()
+            except Exception as problem:
+                if not is_passing(problem) or time.monotonic() > give_up:
+                    raise
+                LOG.info('Asking about %s failed in passing: %s',
+                         self.resource, problem)
+            self.sleep(pause)
+            pause = min(pause * 2, 30)
+
+    def progress(self, done, total):
+        now = time.monotonic()
+        if now - self._progress_at < PROGRESS_SECONDS or not total:
+            return
+        self._progress_at = now
+        self.journal.set_resource(
+            self.resource, progress=min(99, int(100 * done / total)))
+
+    def restored_as(self, new_id):
+        self.new_id = new_id
+
+    def externals(self):
+        rows = self.journal.externals_of(self._source_operation_id,
+                                         self.resource)
+        return [as_external(row) for row in rows if row.state != 'gone']
+
+    # Things in clouds
+
+    def once(self, label, create, kind):
+        self.check()
+        row, known = self.journal.intend(self.resource, label, kind)
+        if row.external_id is not None:
+            return row.external_id
+        external_id = self._find(kind, row.tag) if known else None
+        if external_id is None:
+            external_id = self._create(create, kind, row.tag)
+        try:
+            self.journal.exists(row.id, external_id)
+        except errors.Fenced:
+            self._undo(label, kind, external_id)
+            raise
+        return external_id
+
+    def _create(self, create, kind, tag):
+        self.check()
+        try:
+            return create(tag)
+        except Exception:
+            # The answer may have been lost after the cloud did it.
+            found = self._find_quietly(kind, tag)
+            if found is None:
+                raise
+            LOG.info('Adopting %s %s of %s: it was created although its '
+                     'creation failed here', kind.name, found, self.resource)
+            return found
+
+    def _find(self, kind, tag):
+        found = kind.find(self.session, tag, self.resource)
+        return found[0] if found else None
+
+    def _find_quietly(self, kind, tag):
+        try:
+            return self._find(kind, tag)
+        except Exception:
+            LOG.exception('Could not look for %s of %s', kind.name,
+                          self.resource)
+            return None
+
+    def _undo(self, label, kind, external_id):
+        """Remove what we made while the operation was taken from us.
+
+        Unless its new owner found and adopted it, or may yet do so.
+        """
+        row = self.journal.external(self.resource, label)
+        if row is None or row.external_id in (None, external_id):
+            return
+        LOG.warning('Removing %s %s of %s: another worker made its own',
+                    kind.name, external_id, self.resource)
+        kind.remove(self.session, external_id)
+
+    def discard(self, external):
+        if isinstance(external, str):
+            row = self.journal.external(self.resource, external)
+            if row is None or row.state == 'gone':
+                return
+            external = as_external(row)
+        discard(self, self.plugin, self.session, self.journal, external,
+                self.resource)
+
+
+def discard(waiter, plugin, session, journal, external, resource):
+    """Remove one thing, wait until it is gone, and write that down.
+
+    :param waiter: has ``poll`` and ``sleep``
+    """
+    kind = plugin.kind(external.kind)
+    ids = [external.external_id]
+    if external.external_id is None:
+        ids = kind.find(session, external.tag, resource)
+    deadline = time.monotonic() + plugin.timeout
+    for external_id in ids:
+        pause = 0.5
+        while not waiter.poll(lambda: kind.remove(session, external_id)):
+            if time.monotonic() > deadline:
+                raise errors.Timeout(
+                    f'{kind.name} {external_id} is still there')
+            waiter.sleep(min(pause, plugin.poll_interval))
+            pause *= 1.5
+    journal.gone(external.id)
+
+
+def as_external(row):
+    """Return a row as plugins see it."""
+    return api.External(
+        id=row.id, resource_type=row.resource_type,
+        resource_id=row.resource_id, label=row.label, tag=row.tag,
+        service=row.service, kind=row.kind, external_id=row.external_id,
+        state=row.state)
+
+
+def replace_id(external, external_id):
+    """Return the external under another id of the cloud."""
+    return dataclasses.replace(external, external_id=external_id)
+
+
+def is_passing(problem):
+    """Return whether the same question may be answered a moment later."""
+    if isinstance(problem, (keystone_exceptions.ConnectFailure,
+                            keystone_exceptions.ConnectTimeout,
+                            keystone_exceptions.RetriableConnectionFailure,
+                            ConnectionError)):
+        return True
+    code = getattr(problem, 'http_status', getattr(problem, 'code', None))
+    return code in PASSING_CODES and not isinstance(problem, errors.Error)
