@@ -1,0 +1,20 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); see LICENSE.
+# SPDX-License-Identifier: Apache-2.0
+
+extensions = [
+    'openstackdocstheme',
+    'os_api_ref',
+]
+
+project = 'karbor_ng API reference'
+copyright = 'The karbor_ng authors'
+root_doc = 'index'
+version = release = ''
+
+openstackdocs_repo_name = 'karbor_ng'
+openstackdocs_auto_name = False
+openstackdocs_auto_version = False
+openstackdocs_use_storyboard = False
+html_theme = 'openstackdocs'
+html_theme_options = {'sidebar_mode': 'toc'}
+html_copy_source = False
