@@ -7,7 +7,8 @@ from oslo_config import cfg
 GROUP = 'protection'
 OPTS = [
     cfg.StrOpt('provider_config_dir', default='providers.d',
-               help='Directory with one *.conf file for each provider. A '
+               help='Directory with one file for each provider, whose name '
+                    'ends in .conf. A '
                     'relative name is looked for in /var/lib/karbor/etc/'
                     'karbor, /var/lib/karbor/etc, /var/lib/karbor and '
                     '/etc/karbor, in this order.',
