@@ -190,7 +190,7 @@ def is_passing(problem):
     if isinstance(problem, (keystone_exceptions.ConnectFailure,
                             keystone_exceptions.ConnectTimeout,
                             keystone_exceptions.RetriableConnectionFailure,
-                            ConnectionError)):
+                            ConnectionError, errors.Unavailable)):
         return True
     code = getattr(problem, 'http_status', getattr(problem, 'code', None))
     return code in PASSING_CODES and not isinstance(problem, errors.Error)
