@@ -1,0 +1,55 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); see LICENSE.
+# SPDX-License-Identifier: Apache-2.0
+"""Project: the container of everything else that can be protected."""
+
+from karbor_ng.plugins import api
+
+RESOURCE_TYPE = 'OS::Keystone::Project'
+
+
+class ProjectProtectable(api.Protectable):
+    """Tells callers about their own project and about no other."""
+
+    resource_type = RESOURCE_TYPE
+
+    def list(self, session, *, project_id, marker=None, limit=None,
+             filters=None):
+        project = self.show(session, project_id)
+        if project is None or marker == project.id or limit == 0:
+            return []
+        wanted = filters or {}
+        # A project that somebody has a token for has no other status.
+        if (wanted.get('name', project.name) != project.name
+                or wanted.get('status', 'enabled') != 'enabled'):
+            return []
+        return [project]
+
+    def show(self, session, resource_id, parameters=None):
+        if resource_id != session.get_project_id():
+            return None
+        return api.Resource(RESOURCE_TYPE, resource_id,
+                            _project_name(session))
+
+    def children(self, session, parents):
+        return {}
+
+
+class ProjectProtection(api.Protection):
+    """Protects a project: that is, what discovery finds in it."""
+
+    resource_types = (RESOURCE_TYPE,)
+    container = True
+    Delete = None
+
+    options_schema = {'title': 'Project Protection Options',
+                      'type': 'object', 'properties': {}}
+    saved_info_schema = {'title': 'Project Protection Saved Info',
+                         'type': 'object', 'properties': {}}
+    restore_schema = {'title': 'Project Protection Restore',
+                      'type': 'object', 'properties': {}}
+
+
+def _project_name(session):
+    """Read the name off the token: asking Keystone needs more rights."""
+    auth = getattr(session.auth, 'user_auth', session.auth)
+    return auth.get_access(session).project_name or ''
