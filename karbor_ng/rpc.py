@@ -35,10 +35,6 @@ class ProtectionHints:
         """Say that an operation waits for a worker."""
         self._cast('operation_queued', operation_id=operation_id)
 
-    def operation_aborted(self, operation_id):
-        """Say that an operation's row now asks for its end."""
-        self._cast('operation_aborted', operation_id=operation_id)
-
     def _cast(self, method, **arguments):
         try:
             self._client.prepare(fanout=True).cast({}, method, **arguments)

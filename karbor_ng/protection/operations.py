@@ -36,7 +36,8 @@ class Tools:
     :ivar cloud: makes sessions (``user_session(access)``)
     :ivar sealer: opens stored credentials; None where none are stored
     :ivar providers: ``{id: Provider}`` that this service has loaded
-    :ivar protectables: asked for the children of resources
+    :ivar protectables: asked for the children of resources; None where
+        there is no cloud to ask
     :ivar pools: threads for flows
     """
 

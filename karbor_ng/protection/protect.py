@@ -60,15 +60,19 @@ class Protect(verb.Verb):
         planned = [Resource(item['type'], item['id'], item.get('name') or '',
                             item.get('extra_info'))
                    for item in self.checkpoint.plan['resources']]
-        graph = graph_module.build(
-            planned, lambda parents: self.tools.protectables.children_of(
-                self.attempt.session, parents))
+        graph = graph_module.build(planned, self._children_of)
         text = graph_module.pack(graph)
         self.journal.write(self._put_graph, text,
                            [self._row(node, node in planned)
                             for node in graph.nodes])
         self.checkpoint.graph = text
         return graph
+
+    def _children_of(self, parents):
+        if self.tools.protectables is None:
+            return {}
+        return self.tools.protectables.children_of(
+            self.attempt.session, parents)
 
     def _put_graph(self, session, text, rows):
         checkpoint = checkpoints.get(session, self.checkpoint.id)

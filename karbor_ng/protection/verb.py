@@ -4,6 +4,7 @@
 
 import logging
 
+from karbor_ng.bank import bank
 from karbor_ng import errors
 from karbor_ng.protection import flow
 from karbor_ng.protection import hooks
@@ -55,7 +56,7 @@ class Verb:
         where = resource.type.replace('::', '.')
         return self.bank.section(
             f'{self.prefix}/data/{self.operation.attempt}/{where}/'
-            f'{resource.id}')
+            f'{bank.component(resource.id)}')
 
     def run_hooks(self, graph, members, source_operation_id):
         """Run all hooks of the members over the graph."""

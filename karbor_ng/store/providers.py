@@ -36,7 +36,7 @@ def publish(session, values):
 def withdraw(session, host, keep):
     """Remove what the host once published and does not load any more."""
     session.execute(sa.delete(Provider).where(
-        Provider.host == host, Provider.id.notin_(list(keep))))
+        Provider.host == host, Provider.id.notin_(tuple(keep))))
 
 
 def get(session, provider_id):

@@ -1,0 +1,302 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); see LICENSE.
+# SPDX-License-Identifier: Apache-2.0
+"""Protect, restore and delete through a worker, and what disturbs them."""
+
+import json
+import pathlib
+
+from oslotest import base
+
+from karbor_ng import errors
+from karbor_ng.store import operations
+from karbor_ng.store import restores
+from karbor_ng.tests.unit.protection import environment
+
+SERVER = 'OS::Nova::Server'
+VOLUME = 'OS::Cinder::Volume'
+PROJECT = 'OS::Keystone::Project'
+
+FAMILY = [
+    {'type': SERVER, 'id': 's1', 'name': 'web',
+     'children': [[VOLUME, 'v1'], [VOLUME, 'v2']]},
+    {'type': VOLUME, 'id': 'v1', 'name': 'root'},
+    {'type': VOLUME, 'id': 'v2', 'name': 'data'},
+]
+
+
+class ProtectionTestCase(base.BaseTestCase):
+
+    options = {}
+
+    def setUp(self):
+        super().setUp()
+        self.site = self.useFixture(
+            environment.Deployment(**self.options))
+        self.site.registry.put_graph(FAMILY)
+
+    def bank_files(self):
+        """Return the bank's objects but for its marker."""
+        bank = pathlib.Path(self.site.path, 'bank')
+        return sorted(str(path.relative_to(bank))
+                      for path in bank.rglob('*') if path.is_file()
+                      and path.name != 'bank.json')
+
+    def manifest(self, checkpoint_id):
+        path = [name for name in self.bank_files()
+                if name.endswith(f'{checkpoint_id}/manifest.json')]
+        self.assertEqual(1, len(path), self.bank_files())
+        return json.loads(pathlib.Path(
+            self.site.path, 'bank', path[0]).read_text())
+
+
+class LifeTest(ProtectionTestCase):
+
+    def test_whole_life(self):
+        self.site.start_worker()
+        checkpoint_id = self.site.protect([(SERVER, 's1')])
+        checkpoint = self.site.ended(checkpoint_id)
+        self.assertEqual('available', checkpoint.status)
+        rows = self.site.resources(checkpoint_id)
+        self.assertEqual({'s1', 'v1', 'v2'}, set(rows))
+        self.assertEqual({'available'}, {r.status for r in rows.values()})
+        self.assertEqual({100}, {r.progress for r in rows.values()})
+        self.assertTrue(rows['s1'].in_plan)
+        self.assertFalse(rows['v1'].in_plan)
+        self.assertEqual(3, len(self.site.registry.objects()))
+        self.check_manifest(checkpoint_id)
+
+        restore = self.site.restored(self.site.restore(checkpoint_id))
+        self.assertEqual('success', restore.status)
+        self.check_restored(restore.id)
+
+        self.site.delete(checkpoint_id)
+        self.assertEqual('deleted',
+                         self.site.ended(checkpoint_id, 'deleted').status)
+        left = self.site.registry.objects().values()
+        self.assertEqual({'restored'}, {item['label'] for item in left})
+        self.assertEqual([], self.bank_files())
+        self.assertEqual({'deleted'}, {
+            r.status for r in self.site.resources(checkpoint_id).values()})
+
+    def check_manifest(self, checkpoint_id):
+        manifest = self.manifest(checkpoint_id)
+        self.assertEqual(1, manifest['format'])
+        self.assertEqual('available', manifest['status'])
+        self.assertEqual('project', manifest['project_id'])
+        by_id = {item['id']: item for item in manifest['resources']}
+        self.assertEqual('karbor-noop-protection-plugin',
+                         by_id['v1']['plugin'])
+        self.assertEqual(by_id['v1']['saved']['backup_id'],
+                         by_id['v1']['externals'][0]['id'])
+
+    def check_restored(self, restore_id):
+        rows = {row.id: row for row in self.site.db.read(
+            restores.resources, restore_id)}
+        made = self.site.registry.objects()
+        server = made[rows['s1'].new_id]
+        self.assertEqual({'v1': rows['v1'].new_id, 'v2': rows['v2'].new_id},
+                         server['children'])
+
+    def test_second_restore_makes_new_things(self):
+        self.site.start_worker()
+        checkpoint_id = self.site.protect([(VOLUME, 'v1')])
+        self.site.ended(checkpoint_id)
+        ids = set()
+        for _ in range(2):
+            restore = self.site.restored(self.site.restore(checkpoint_id))
+            ids.update(row.new_id for row in self.site.db.read(
+                restores.resources, restore.id))
+        self.assertEqual(2, len(ids))
+
+    def test_credentials_do_not_outlive_the_operation(self):
+        self.site.caller = environment.context.Caller(
+            'project', 'user', 'req', self.site.sealer.seal('secret'))
+        checkpoint_id = self.site.protect_unstarted = None
+        self.site.start_worker()
+        checkpoint_id = self.site.protect([(VOLUME, 'v1')])
+        self.site.ended(checkpoint_id)
+        operation = self.site.operation(checkpoint_id)
+        self.assertEqual('done', operation.state)
+        self.assertIsNone(operation.credentials)
+        self.assertIsNotNone(operation.ended_at)
+
+    def test_lost_hints_are_found_by_the_sweep(self):
+        self.site.start_worker()
+        self.site.hints.workers.clear()
+        checkpoint_id = self.site.protect([(VOLUME, 'v1')])
+        self.assertEqual('available', self.site.ended(checkpoint_id).status)
+
+
+class FailureTest(ProtectionTestCase):
+
+    def setUp(self):
+        super().setUp()
+        self.site.start_worker()
+
+    def test_failing_child_stops_its_parents_only(self):
+        self.site.registry.control({'fail': {'v1': ['on_main']}})
+        checkpoint_id = self.site.protect([(SERVER, 's1'), (VOLUME, 'v9')])
+        checkpoint = self.site.ended(checkpoint_id)
+        self.assertEqual('error', checkpoint.status)
+        rows = self.site.resources(checkpoint_id)
+        self.assertEqual(
+            {'s1': 'error', 'v1': 'error', 'v2': 'available',
+             'v9': 'available'}, {k: r.status for k, r in rows.items()})
+        self.assertIn('told to fail', rows['v1'].reason)
+        self.assertIn('v1', rows['s1'].reason)
+        operation = self.site.operation(checkpoint_id)
+        self.assertEqual('failed', operation.state)
+        self.assertIn('v1', operation.error_info)
+        self.assertEqual('error', self.manifest(checkpoint_id)['status'])
+
+    def test_failed_checkpoint_is_deleted_completely(self):
+        self.site.registry.control({'fail': {'v1': ['on_complete']}})
+        checkpoint_id = self.site.protect([(SERVER, 's1')])
+        self.assertEqual('error', self.site.ended(checkpoint_id).status)
+        self.site.registry.control({})
+        self.assertNotEqual({}, self.site.registry.objects())
+        self.site.delete(checkpoint_id)
+        self.site.ended(checkpoint_id, 'deleted')
+        self.assertEqual({}, self.site.registry.objects())
+        self.assertEqual([], self.bank_files())
+
+    def test_lost_reply_is_adopted(self):
+        self.site.registry.control({'lose_reply': {'v1': ['backup']}})
+        checkpoint_id = self.site.protect([(VOLUME, 'v1')])
+        self.assertEqual('available', self.site.ended(checkpoint_id).status)
+        self.assertEqual(1, len(self.site.registry.objects()))
+
+    def test_failed_restore_leaves_nothing(self):
+        checkpoint_id = self.site.protect([(SERVER, 's1')])
+        self.site.ended(checkpoint_id)
+        self.site.registry.control({'fail': {'v1': ['on_complete']}})
+        restore = self.site.restored(self.site.restore(checkpoint_id))
+        self.assertEqual('failed', restore.status)
+        rows = {row.id: row for row in self.site.db.read(
+            restores.resources, restore.id)}
+        self.assertEqual('available', rows['v2'].status)
+        self.assertEqual('error', rows['v1'].status)
+        self.assertEqual('error', rows['s1'].status)
+        left = [item['resource'] for item
+                in self.site.registry.objects().values()
+                if item['label'] == 'restored']
+        self.assertEqual(['v2'], left)
+
+    def test_failed_delete_can_be_repeated(self):
+        checkpoint_id = self.site.protect([(SERVER, 's1')])
+        self.site.ended(checkpoint_id)
+        self.site.registry.control({'fail': {'v1': ['on_main']}})
+        self.site.delete(checkpoint_id)
+        self.site.ended(checkpoint_id, 'error-deleting')
+        operation = self.site.operation(checkpoint_id, 'delete')
+        self.assertIn('v1', operation.error_info)
+        self.site.registry.control({})
+        self.site.delete(checkpoint_id)
+        self.site.ended(checkpoint_id, 'deleted')
+        self.assertEqual({}, self.site.registry.objects())
+
+    def test_missing_backup_is_said(self):
+        checkpoint_id = self.site.protect([(VOLUME, 'v1')])
+        self.site.ended(checkpoint_id)
+        for object_id in self.site.registry.objects():
+            self.site.registry.remove(object_id)
+        restore = self.site.restored(self.site.restore(checkpoint_id))
+        self.assertEqual('failed', restore.status)
+        operation = self.site.operation(checkpoint_id, 'restore')
+        self.assertIn('not in the registry', operation.error_info)
+
+
+class AcceptTest(ProtectionTestCase):
+
+    def setUp(self):
+        super().setUp()
+        self.worker = self.site.start_worker()
+
+    def test_restoring_what_is_not_available(self):
+        self.site.registry.control({'hang': {'v1': ['on_main']}})
+        checkpoint_id = self.site.protect([(VOLUME, 'v1')])
+        problem = self.assertRaises(errors.Conflict, self.site.restore,
+                                    checkpoint_id)
+        self.assertIn('protecting', str(problem))
+        problem = self.assertRaises(errors.Conflict, self.site.delete,
+                                    checkpoint_id)
+        self.assertIn('protecting', str(problem))
+        self.site.registry.control({})
+        self.site.ended(checkpoint_id)
+
+    def test_deleting_what_is_being_restored(self):
+        checkpoint_id = self.site.protect([(VOLUME, 'v1')])
+        self.site.ended(checkpoint_id)
+        self.site.registry.control({'hang': {'v1': ['on_main']}})
+        restore_id = self.site.restore(checkpoint_id)
+        problem = self.assertRaises(errors.InUse, self.site.delete,
+                                    checkpoint_id)
+        self.assertIn(restore_id, str(problem))
+        self.site.registry.control({})
+        self.site.restored(restore_id)
+
+    def test_deleting_twice_is_harmless(self):
+        checkpoint_id = self.site.protect([(VOLUME, 'v1')])
+        self.site.ended(checkpoint_id)
+        self.site.delete(checkpoint_id)
+        self.site.delete(checkpoint_id)
+        self.site.ended(checkpoint_id, 'deleted')
+        self.site.delete(checkpoint_id)
+
+    def test_other_projects_see_nothing(self):
+        checkpoint_id = self.site.protect([(VOLUME, 'v1')])
+        self.site.ended(checkpoint_id)
+        self.site.caller = environment.context.Caller('other', 'u', 'r')
+        self.assertRaises(errors.NotFound, self.site.restore, checkpoint_id)
+        self.assertRaises(errors.NotFound, self.site.delete, checkpoint_id)
+
+    def test_type_without_plugin(self):
+        problem = self.assertRaises(
+            errors.Invalid, self.site.protect, [('OS::Other::Thing', 'x')])
+        self.assertIn('resources[0].type', str(problem))
+
+    def test_wrong_parameters_fail_the_resource_only(self):
+        checkpoint_id = self.site.protect(
+            [(VOLUME, 'v1'), (VOLUME, 'v2')],
+            {f'{VOLUME}#v1': {'name': 7}})
+        self.site.ended(checkpoint_id, 'error')
+        rows = self.site.resources(checkpoint_id)
+        self.assertEqual('error', rows['v1'].status)
+        self.assertIn('parameters', rows['v1'].reason)
+        self.assertEqual('available', rows['v2'].status)
+
+
+class HandBackTest(ProtectionTestCase):
+
+    def test_stopping_worker_hands_back_at_once(self):
+        first = self.site.start_worker()
+        self.site.registry.control({'hang': {'v1': ['on_main']}})
+        checkpoint_id = self.site.protect([(SERVER, 's1')])
+        self.site.wait(lambda: self.site.resources(checkpoint_id).get('v2')
+                       and self.site.resources(checkpoint_id)['v2'].status
+                       == 'available')
+        self.site.hints.workers.clear()
+        first.stop()
+        operation = self.site.operation(checkpoint_id)
+        self.assertEqual('queued', operation.state)
+        self.site.registry.control({})
+        self.site.start_worker()
+        self.assertEqual('available', self.site.ended(checkpoint_id).status)
+        self.assertEqual(3, len(self.site.registry.objects()))
+        operation = self.site.operation(checkpoint_id)
+        self.assertEqual((2, 0), (operation.attempt, operation.resume_count))
+
+    def test_given_up_after_too_many_take_overs(self):
+        checkpoint_id = None
+        worker = self.site.start_worker()
+        worker.stop()
+        checkpoint_id = self.site.protect([(VOLUME, 'v1')])
+        operation = self.site.operation(checkpoint_id)
+        for _ in range(7):
+            claimed = self.site.db.write(
+                operations.claim, operation.id, 'dead:worker', -1)
+            self.assertIsNotNone(claimed)
+        self.site.start_worker()
+        self.site.ended(checkpoint_id, 'error')
+        operation = self.site.operation(checkpoint_id)
+        self.assertIn('take-overs', operation.error_info)
