@@ -62,6 +62,8 @@ def _rabbit_env():
         'RABBITMQ_BASE': str(home),
         'RABBITMQ_MNESIA_BASE': str(home / 'mnesia'),
         'RABBITMQ_LOGS': '-',
+        'RABBITMQ_LOG_BASE': str(home / 'log'),
+        'RABBITMQ_CONF_ENV_FILE': str(home / 'rabbitmq-env.conf'),
         'RABBITMQ_NODENAME': 'stack@localhost',
         'RABBITMQ_NODE_IP_ADDRESS': ports.IP,
         'RABBITMQ_NODE_PORT': str(ports.port('rabbitmq')),
