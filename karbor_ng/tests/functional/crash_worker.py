@@ -1,0 +1,115 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); see LICENSE.
+# SPDX-License-Identifier: Apache-2.0
+"""A protection service that kills itself at a named point.
+
+``python -m karbor_ng.tests.functional.crash_worker POINT PLAN FILE CONFIG``
+takes operations of one plan only, waits at the point until FILE exists, and
+dies there of SIGKILL: no clean-up, no last words.
+"""
+
+import functools
+import os
+import pathlib
+import signal
+import sys
+import time
+
+import karbor_ng.cmd  # noqa: F401  (chooses threads before all else)
+from karbor_ng import conf as configuration
+from karbor_ng import credentials
+from karbor_ng import keystone
+from karbor_ng import protectables
+from karbor_ng.plugins import api
+from karbor_ng.protection import manifest
+from karbor_ng.protection import providers
+from karbor_ng.protection import service
+from karbor_ng.protection import work
+from karbor_ng.store import models
+from karbor_ng.store import operations
+from karbor_ng.store import session
+
+
+def _die(ready):
+    """Die once FILE is there, leaving a sign that the point was reached."""
+    reached = pathlib.Path(f'{ready}.reached')
+    reached.touch()
+    while not ready.exists():
+        time.sleep(0.05)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def after(owner, name, die, when=lambda result, *args: True):
+    """Die after ``owner.name`` has returned something that ``when`` takes."""
+    real = getattr(owner, name)
+
+    @functools.wraps(real)
+    def wrapped(*args, **kwargs):
+        result = real(*args, **kwargs)
+        if when(result, *args):
+            die()
+        return result
+    setattr(owner, name, wrapped)
+
+
+def _backup_accepted(die):
+    """Cinder has accepted the backup; its id is not journalled."""
+    after(work.Work, '_create', die,
+          lambda result, frame, create, kind, tag: kind.name == 'backup')
+
+
+def _backup_creating(die):
+    """The id is journalled; Cinder says ``creating``."""
+    real = api.Operation.wait
+
+    def wait(self, poll, *args, **kwargs):
+        def look():
+            polled = poll()
+            if getattr(polled, 'status', None) == 'creating' and any(
+                    external.kind == 'backup'
+                    for external in self.externals):
+                die()
+            return polled
+        return real(self, look, *args, **kwargs)
+    api.Operation.wait = wait
+
+
+def _manifest_written(die):
+    """The manifest lies in the bank; the rows know nothing of it."""
+    after(manifest, 'write', die)
+
+
+POINTS = {'backup-accepted': _backup_accepted,
+          'backup-creating': _backup_creating,
+          'manifest-written': _manifest_written}
+
+
+def _only_plan(plan_id):
+    """Leave what belongs to other plans to other workers."""
+    real = operations.claimable
+
+    def claimable(db_session, provider_ids, limit):
+        found = real(db_session, provider_ids, 1000)
+        return [operation_id for operation_id in found
+                if db_session.get(models.Operation,
+                                  operation_id).plan_id == plan_id][:limit]
+    operations.claimable = claimable
+
+
+def main(point, plan_id, ready, config):
+    POINTS[point](functools.partial(_die, pathlib.Path(ready)))
+    _only_plan(plan_id)
+    conf = configuration.load([], config_files=[config])
+    db = session.Database.from_conf(conf)
+    worker = service.ProtectionService(
+        conf, db, keystone.Cloud(conf),
+        credentials.Sealer(conf.credentials.keys),
+        providers.load_all(conf.protection.provider_config_dir),
+        protectables.Protectables())
+    worker.start()
+    pathlib.Path(f'{ready}.started').touch()
+    while True:
+        time.sleep(60)
+
+
+if __name__ == '__main__':
+    main(*sys.argv[1:])
