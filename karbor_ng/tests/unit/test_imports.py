@@ -58,7 +58,11 @@ TABLE = {
         'policy', 'policies', 'protectables', 'protection.client',
         'parameters', 'credentials', 'errors', 'notifications'),
     'cmd': ('conf', 'errors'),
-    'cmd.api': ('cmd', 'conf', 'api', 'errors'),
+    # What cmd.api is for karbor-api, for other servers: puts it together.
+    'api.wsgi': (
+        'cmd', 'conf', 'credentials', 'keystone', 'protectables', 'rpc',
+        'store', 'protection.client', 'api'),
+    'cmd.api': ('cmd', 'conf', 'api', 'api.wsgi', 'errors'),
     'cmd.protection': ('cmd', 'conf', 'protection', 'errors'),
     'cmd.allinone': ('cmd', 'conf', 'api', 'protection', 'errors'),
     'cmd.manage': (
