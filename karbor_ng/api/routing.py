@@ -1,0 +1,122 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); see LICENSE.
+# SPDX-License-Identifier: Apache-2.0
+"""From a path to the controller's verb.
+
+The routes of a dialect stand in one table; pecan asks :class:`Root` where a
+request goes. pecan's own ways find controllers by the names of attributes,
+so that things would be reachable that nobody meant to publish.
+"""
+
+import re
+import urllib.parse
+
+import pecan
+from pecan import core
+
+from karbor_ng.api import auth
+from karbor_ng.api import faults
+from karbor_ng import errors
+
+_CONTROL_CHARACTER = re.compile('[\0-\x1f\x7f]')
+
+
+class Request(core.Request):
+    """A request, with who sends it and whose project it is about.
+
+    pecan merges query and body into the arguments of verbs. Ours read both
+    themselves, strictly, so pecan finds nothing there.
+
+    :ivar project_id: the project that the path names
+    """
+
+    params = property(lambda self: self.GET)
+    json = property(lambda self: {})
+
+    @property
+    def caller(self):
+        """The :class:`karbor_ng.context.RequestContext` of the caller."""
+        return self.environ[auth.CONTEXT]
+
+
+class WellFormed:
+    """WSGI middleware that refuses paths and queries that are no text."""
+
+    def __init__(self, app):
+        self._app = app
+
+    def __call__(self, environ, start_response):
+        query = environ.get('QUERY_STRING', '')
+        for what, data in (
+                ('path', environ.get('PATH_INFO', '').encode('latin-1')),
+                ('query string', urllib.parse.unquote_to_bytes(query))):
+            try:
+                text = data.decode('utf-8')
+            except UnicodeDecodeError:
+                raise errors.Invalid(f'The {what} is not UTF-8.') from None
+            if _CONTROL_CHARACTER.search(text) or not query.isascii():
+                raise errors.Invalid(
+                    f'The {what} has characters that do not belong there.')
+        return self._app(environ, start_response)
+
+
+class Root:
+    """Where pecan begins.
+
+    :param routes: ``{path: {method: 'noun.verb'}}`` without slashes at the
+        ends; a ``*`` is any single segment, and its text an argument of the
+        verb. Below a version the first one is the project.
+    :param controllers: ``{noun: controller}``
+    """
+
+    def __init__(self, routes, controllers):
+        self._routes = [
+            (path.split('/'), {
+                method: _verb(controllers, name)
+                for method, name in verbs.items()})
+            for path, verbs in routes.items()]
+
+    @pecan.expose()
+    def _route(self, segments, request):
+        if segments[-1:] == ['']:
+            segments = segments[:-1]
+        verbs, arguments = self._find(segments or [''])
+        if len(segments) > 1:
+            _check_project(request, arguments.pop(0))
+        method = 'GET' if request.method == 'HEAD' else request.method
+        if method not in verbs:
+            raise faults.MethodNotAllowed(request.method, verbs)
+        # There is nothing to negotiate: all answers are JSON.
+        request.pecan['content_type'] = 'application/json'
+        return verbs[method], arguments
+
+    def _find(self, segments):
+        for pattern, verbs in self._routes:
+            if len(pattern) == len(segments) and all(
+                    want in ('*', have)
+                    for want, have in zip(pattern, segments, strict=True)):
+                arguments = [have for want, have
+                             in zip(pattern, segments, strict=True)
+                             if want == '*']
+                if '' not in arguments:
+                    return verbs, arguments
+        raise errors.NotFound('There is no such path.')
+
+
+def is_public(environ):
+    """Return whether a path needs no authentication: it is no project's."""
+    return environ.get('PATH_INFO', '').strip('/').count('/') == 0
+
+
+def _verb(controllers, name):
+    noun, _dot, verb = name.partition('.')
+    return getattr(controllers[noun], verb)
+
+
+def _check_project(request, project_id):
+    caller = request.caller
+    if project_id != caller.project_id and not caller.is_admin:
+        raise errors.Forbidden(
+            'The project in the path is not the one of the token.')
+    if len(project_id) > 255:
+        raise errors.NotFound('There is no such project.')
+    request.project_id = project_id

@@ -1,0 +1,44 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); see LICENSE.
+# SPDX-License-Identifier: Apache-2.0
+"""Pieces that the schemas of several nouns are made of."""
+
+UUID = {'type': 'string', 'format': 'uuid'}
+
+NAME = {'type': 'string', 'maxLength': 255, 'pattern': r'\S'}
+
+DESCRIPTION = {'type': ['string', 'null'], 'maxLength': 255}
+
+#: Options for a type of resource or for one resource. Which keys, options
+#: and values there are is for the provider to say.
+PARAMETERS = {
+    'type': ['object', 'null'],
+    'description': 'Options by key, which is TYPE or TYPE#ID.',
+    'additionalProperties': {'type': 'object'},
+}
+
+#: Notes of the caller; None where there are none.
+METADATA = {
+    'type': ['object', 'null'],
+    'maxProperties': 128,
+    'propertyNames': {'maxLength': 255, 'pattern': r'\S'},
+    'additionalProperties': {
+        'type': ['boolean', 'string', 'integer'], 'maxLength': 1024},
+}
+
+
+def envelope(noun, properties, required=(), **rules):
+    """Return the schema of a body: one field, named like the noun."""
+    return {
+        'type': 'object',
+        'required': [noun],
+        'additionalProperties': False,
+        'properties': {
+            noun: {
+                'type': 'object',
+                'required': list(required),
+                'additionalProperties': False,
+                'properties': properties,
+                **rules,
+            },
+        },
+    }

@@ -1,0 +1,37 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); see LICENSE.
+# SPDX-License-Identifier: Apache-2.0
+"""Schemas of requests about plans."""
+
+from karbor_ng.api.schemas import base
+
+RESOURCES = {
+    'type': 'array',
+    'minItems': 1,
+    'maxItems': 5000,
+    'items': {
+        'type': 'object',
+        'required': ['id', 'type', 'name'],
+        'properties': {
+            'id': {'type': 'string', 'maxLength': 255, 'pattern': r'\S'},
+            'type': {'type': 'string', 'maxLength': 64, 'pattern': r'\S'},
+            'name': {'type': ['string', 'null'], 'maxLength': 255},
+            'extra_info': {'description': 'Any JSON value.'},
+        },
+    },
+}
+
+CREATE = base.envelope('plan', {
+    'name': base.NAME,
+    'description': base.DESCRIPTION,
+    'provider_id': base.UUID,
+    'resources': RESOURCES,
+    'parameters': base.PARAMETERS,
+}, required=['name', 'provider_id', 'resources'])
+
+UPDATE = base.envelope('plan', {
+    'name': base.NAME,
+    'description': base.DESCRIPTION,
+    'resources': RESOURCES,
+    'parameters': base.PARAMETERS,
+    'status': {'type': 'string', 'enum': ['suspended', 'started']},
+}, minProperties=1)

@@ -1,0 +1,89 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); see LICENSE.
+# SPDX-License-Identifier: Apache-2.0
+"""What controllers are built with and share."""
+
+import dataclasses
+import typing
+
+import pecan
+import webob
+
+from karbor_ng import context
+
+#: Makes a method a verb: its dict becomes a JSON body.
+verb = pecan.expose('json')
+
+
+@dataclasses.dataclass(frozen=True)
+class Tools:
+    """What controllers work with.
+
+    :ivar conf: the configuration
+    :ivar db: a :class:`karbor_ng.store.session.Database`
+    :ivar client: a :class:`karbor_ng.protection.client.ProtectionClient`
+    :ivar cloud: answers ``api_session(context)``
+    :ivar protectables: a :class:`karbor_ng.protectables.Protectables`
+    :ivar enforcer: a :class:`karbor_ng.policy.Enforcer`
+    :ivar sealer: a :class:`karbor_ng.credentials.Sealer`, or None where
+        operations need no credentials
+    """
+
+    conf: typing.Any
+    db: typing.Any
+    client: typing.Any
+    cloud: typing.Any
+    protectables: typing.Any
+    enforcer: typing.Any
+    sealer: typing.Any = None
+
+
+class Controller:
+    """One noun; its verbs answer requests."""
+
+    def __init__(self, tools):
+        self._tools = tools
+        self._conf = tools.conf
+        self._db = tools.db
+
+    def _require(self, req, rule, project_id=None):
+        """Check a rule of the policy.
+
+        :param project_id: whose thing it is about; None for the path's
+        :raises errors.Forbidden: the caller may not
+        """
+        self._tools.enforcer.require(
+            req.caller, rule, project_id or req.project_id)
+
+    def _read(self, req, get, thing_id, rule, **kwargs):
+        """Return a row that the caller may see by this rule.
+
+        :param get: a noun's ``get`` of the store
+        :raises errors.NotFound: there is none, or it is another project's
+        :raises errors.Forbidden: the caller's roles do not suffice
+        """
+        row = self._db.read(get, thing_id, scope(req), **kwargs)
+        self._require(req, rule, row.project_id)
+        return row
+
+    def _caller(self, req, project_id):
+        """Return what an operation of this project keeps of the caller."""
+        sealer, asking = self._tools.sealer, req.caller
+        return context.Caller(
+            project_id=project_id, user_id=asking.user_id,
+            request_id=asking.request_id,
+            credentials=sealer.seal(asking.access()) if sealer else None)
+
+
+def scope(req):
+    """Return whose things the caller can see; None for everybody's."""
+    return None if req.caller.is_admin else req.project_id
+
+
+def empty():
+    """Return an answer without a body."""
+    return webob.Response(content_type='application/json', charset=None)
+
+
+def moment(time):
+    """Return a time as answers have it, in UTC with its zone; or None."""
+    return time.isoformat(timespec='microseconds') if time else None

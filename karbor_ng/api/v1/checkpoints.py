@@ -1,0 +1,163 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); see LICENSE.
+# SPDX-License-Identifier: Apache-2.0
+"""Checkpoints: executions of a plan, found under their provider."""
+
+import collections
+import datetime
+import json
+
+from karbor_ng.api import listing
+from karbor_ng.api.schemas import checkpoints as schemas
+from karbor_ng.api.v1 import base
+from karbor_ng.api import validation
+from karbor_ng import errors
+from karbor_ng.store import checkpoints
+from karbor_ng.store import plans
+from karbor_ng.store import providers
+
+_CREATE = validation.Body(schemas.CREATE)
+_FILTERS = ('plan_id', 'status', 'start_date', 'end_date')
+_SORT_KEYS = {'created_at': 'created_at', 'id': 'id', 'status': 'status'}
+_DAY = datetime.timedelta(days=1)
+
+
+class Checkpoints(base.Controller):
+    """Checkpoints of a project with one provider."""
+
+    @base.verb
+    def list(self, req, resp, provider_id):
+        self._require(req, 'provider:checkpoint_get_all')
+        validation.check_uuid(provider_id, 'provider_id')
+        wanted = listing.Listing(req, self._conf, _FILTERS, _SORT_KEYS)
+        rows, resources = self._db.read(_list, wanted, provider_id)
+        return wanted.answer('checkpoints', rows,
+                             lambda row: view(row, resources[row.id]))
+
+    @base.verb
+    def create(self, req, resp, provider_id):
+        validation.check_uuid(provider_id, 'provider_id')
+        self._require(req, 'provider:checkpoint_create')
+        body = _CREATE.read(req)
+        plan = self._read(req, plans.get, body['plan_id'],
+                          'provider:checkpoint_create')
+        checkpoint = self._tools.client.protect(
+            self._caller(req, plan.project_id), plan.id, provider_id,
+            _extra_info(body))
+        return {'checkpoint': view(checkpoint, ())}
+
+    @base.verb
+    def show(self, req, resp, provider_id, checkpoint_id):
+        checkpoint = self._one(req, provider_id, checkpoint_id,
+                               'provider:checkpoint_get')
+        resources = self._db.read(checkpoints.resources, checkpoint_id)
+        return {'checkpoint': view(checkpoint, resources)}
+
+    @base.verb
+    def delete(self, req, resp, provider_id, checkpoint_id):
+        checkpoint = self._one(req, provider_id, checkpoint_id,
+                               'provider:checkpoint_delete')
+        self._tools.client.delete(
+            self._caller(req, checkpoint.project_id), checkpoint_id,
+            provider_id)
+        return {}
+
+    def _one(self, req, provider_id, checkpoint_id, rule):
+        validation.check_uuid(provider_id, 'provider_id')
+        validation.check_uuid(checkpoint_id, 'checkpoint_id')
+        return self._read(req, checkpoints.get, checkpoint_id, rule,
+                          provider_id=provider_id)
+
+
+def view(checkpoint, resources):
+    """Return a checkpoint as answers have it.
+
+    :param resources: its rows of resources
+    """
+    return {
+        'id': checkpoint.id,
+        'project_id': checkpoint.project_id,
+        'status': checkpoint.status,
+        'protection_plan': _plan_view(checkpoint.plan),
+        'resource_graph': checkpoint.graph,
+        'extra_info': json.dumps(checkpoint.extra_info),
+        'size': checkpoint.size,
+        'created_at': checkpoint.created_at.date().isoformat(),
+        'created_at_time': base.moment(checkpoint.created_at),
+        'finished_at_time': base.moment(checkpoint.finished_at),
+        'resources': [_resource_view(row) for row in resources],
+    }
+
+
+def _plan_view(plan):
+    return {
+        'id': plan['id'],
+        'name': plan['name'],
+        'provider_id': plan['provider_id'],
+        'resources': [_plan_resource_view(resource)
+                      for resource in plan['resources']],
+    }
+
+
+def _plan_resource_view(resource):
+    """Return a resource of the plan; its notes as text, or None."""
+    notes = resource.get('extra_info')
+    return {**resource,
+            'extra_info': None if notes is None else json.dumps(notes)}
+
+
+def _resource_view(row):
+    return {
+        'id': row.id,
+        'type': row.type,
+        'name': row.name,
+        'in_plan': row.in_plan,
+        'status': row.status,
+        'reason': row.reason,
+        'progress': row.progress,
+        'size': row.size,
+        'extra_info': row.extra_info,
+    }
+
+
+def _list(session, wanted, provider_id):
+    rows = checkpoints.list(session, wanted.page, wanted.project_id,
+                            provider_id, **_conditions(wanted.filters))
+    if not rows:
+        # An unknown provider is a mistake of the caller, an empty one none.
+        providers.get(session, provider_id)
+    resources = collections.defaultdict(list)
+    for row in checkpoints.resources(
+            session, *[row.id for row in wanted.shown(rows)]):
+        resources[row.checkpoint_id].append(row)
+    return rows, resources
+
+
+def _conditions(filters):
+    """Return the filters as the store knows them; dates are whole days."""
+    conditions = dict(filters)
+    if 'start_date' in filters:
+        conditions['created_from'] = _midnight(
+            'start_date', conditions.pop('start_date'))
+    if 'end_date' in filters:
+        conditions['created_before'] = _midnight(
+            'end_date', conditions.pop('end_date'), _DAY)
+    return conditions
+
+
+def _midnight(name, text, later=datetime.timedelta(0)):
+    try:
+        day = datetime.datetime.strptime(text, '%Y-%m-%d') + later
+    except (ValueError, OverflowError):
+        raise errors.Invalid(
+            f'{name} must be a day written as YYYY-MM-DD.') from None
+    return day.replace(tzinfo=datetime.timezone.utc)
+
+
+def _extra_info(body):
+    """Return the notes, under whichever of their two names they came."""
+    given = [body[name] for name in ('extra_info', 'extra-info')
+             if body.get(name)]
+    if len(given) > 1 and given[0] != given[1]:
+        raise errors.Invalid('checkpoint.extra_info and checkpoint.extra-info '
+                             'are two names of one field, and differ.')
+    return given[0] if given else None

@@ -1,0 +1,139 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); see LICENSE.
+# SPDX-License-Identifier: Apache-2.0
+"""Protectables: what there is to put in a plan.
+
+The clouds themselves are asked, in this process and with the caller's own
+rights.
+"""
+
+import contextlib
+import re
+
+from karbor_ng.api import listing
+from karbor_ng.api.v1 import base
+from karbor_ng.api import validation
+from karbor_ng import errors
+
+_FILTERS = ('name', 'status')
+_SORT_KEYS = {'id': 'id', 'name': 'name'}
+
+#: How old clients write a mapping of texts into a URL.
+_OLD_PAIR = re.compile(r"'([^'\\]*)': '([^'\\]*)'")
+_OLD_MAPPING = re.compile(
+    rf"\{{(?:{_OLD_PAIR.pattern}(?:, {_OLD_PAIR.pattern})*)?\}}")
+
+
+class Protectables(base.Controller):
+    """Types of resources, and the resources of the caller's project."""
+
+    def __init__(self, tools):
+        super().__init__(tools)
+        self._protectables = tools.protectables
+
+    @base.verb
+    def list(self, req, resp):
+        self._require(req, 'protectable:get_all')
+        return {'protectable_type': self._protectables.types()}
+
+    @base.verb
+    def show(self, req, resp, resource_type):
+        self._require(req, 'protectable:get')
+        return {'protectable_type': {
+            'name': resource_type,
+            'dependent_types':
+                self._protectables.dependent_types(resource_type)}}
+
+    @base.verb
+    def list_instances(self, req, resp, resource_type):
+        self._require(req, 'protectable:instance_get_all')
+        wanted = listing.Listing(
+            req, self._conf, (*_FILTERS, 'type', 'parameters'), _SORT_KEYS,
+            default_sort=())
+        _parameters(wanted.filters)
+        with self._cloud(req) as session:
+            found = self._instances(session, req, resource_type, wanted)
+            children = self._protectables.children_of(
+                session, wanted.shown(found))
+        return wanted.answer(
+            'instances', found,
+            lambda resource: view(resource, children.get(resource, ())))
+
+    @base.verb
+    def show_instance(self, req, resp, resource_type, resource_id):
+        self._require(req, 'protectable:instance_get')
+        parameters = _parameters(listing.parameters(req))
+        with self._cloud(req) as session:
+            resource = self._protectables.show(
+                session, resource_type, resource_id, parameters)
+            if resource is None:
+                raise errors.NotFound(
+                    f'There is no {resource_type} {resource_id[:255]}.')
+            children = self._protectables.children_of(session, [resource])
+        return {'instance': view(resource, children.get(resource, ()))}
+
+    @contextlib.contextmanager
+    def _cloud(self, req):
+        """Hand out the caller's session; blame the cloud for its errors."""
+        session = self._tools.cloud.api_session(req.caller)
+        try:
+            yield session
+        except errors.Error as exc:
+            if exc.code < 500:
+                raise
+            if session is None:
+                raise errors.Unavailable(
+                    'This deployment has no access to a cloud.') from exc
+            raise errors.Unavailable(str(exc)) from exc
+
+    def _instances(self, session, req, resource_type, wanted):
+        self._protectables.get(resource_type)
+        if wanted.filters.get('type', resource_type) != resource_type:
+            return []
+        page = wanted.page
+        # A cloud has an order of its own; for any other one all is needed.
+        own_order = not page.sort
+        found = self._protectables.list(
+            session, resource_type, project_id=req.project_id,
+            marker=page.marker if own_order else None,
+            limit=page.limit if own_order else None,
+            filters={name: value for name, value in wanted.filters.items()
+                     if name in _FILTERS})
+        return found if own_order else _sorted_page(found, page)
+
+
+def view(resource, children):
+    """Return a resource as answers have it, with those one level below."""
+    return {**_view(resource),
+            'dependent_resources': [_view(child) for child in children]}
+
+
+def _view(resource):
+    return {'id': resource.id, 'type': resource.type, 'name': resource.name,
+            'extra_info': resource.extra_info}
+
+
+def _sorted_page(resources, page):
+    for key, direction in reversed(page.sort):
+        resources = sorted(resources, reverse=direction == 'desc',
+                           key=lambda item: getattr(item, key) or '')
+    begin = 0
+    if page.marker is not None:
+        ids = [resource.id for resource in resources]
+        if page.marker not in ids:
+            raise errors.Invalid(
+                f'marker: "{page.marker[:255]}" is not in this list')
+        begin = ids.index(page.marker) + 1
+    return resources[begin:begin + page.limit]
+
+
+def _parameters(given):
+    """Return the query parameter ``parameters`` as a dict, or None."""
+    text = given.get('parameters')
+    if text is None:
+        return None
+    if _OLD_MAPPING.fullmatch(text):
+        return dict(_OLD_PAIR.findall(text))
+    value = validation.parse(text.encode(), 'parameters')
+    if not isinstance(value, dict):
+        raise errors.Invalid('parameters must be a JSON object.')
+    return value

@@ -1,0 +1,39 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); see LICENSE.
+# SPDX-License-Identifier: Apache-2.0
+"""Providers: what they can protect, and with which options."""
+
+from karbor_ng.api import listing
+from karbor_ng.api.v1 import base
+from karbor_ng.api import validation
+from karbor_ng.store import providers
+
+_SORT_KEYS = {'id': 'id', 'name': 'name'}
+
+
+class Providers(base.Controller):
+    """Providers are everybody's; the services publish them."""
+
+    @base.verb
+    def list(self, req, resp):
+        self._require(req, 'provider:get_all')
+        wanted = listing.Listing(
+            req, self._conf, ('name', 'description'), _SORT_KEYS,
+            default_sort=(('id', 'asc'),))
+        rows = self._db.read(providers.list, wanted.page, **wanted.filters)
+        return wanted.answer('providers', rows, view)
+
+    @base.verb
+    def show(self, req, resp, provider_id):
+        self._require(req, 'provider:get')
+        validation.check_uuid(provider_id, 'provider_id')
+        return {'provider': view(self._db.read(providers.get, provider_id))}
+
+
+def view(provider):
+    """Return a provider as answers have it."""
+    return {
+        'id': provider.id,
+        'name': provider.name,
+        'description': provider.description,
+        'extended_info_schema': provider.schemas,
+    }

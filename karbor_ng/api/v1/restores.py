@@ -1,0 +1,99 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); see LICENSE.
+# SPDX-License-Identifier: Apache-2.0
+"""Restores of checkpoints."""
+
+import collections
+
+from karbor_ng.api import listing
+from karbor_ng.api.schemas import restores as schemas
+from karbor_ng.api.v1 import base
+from karbor_ng.api import validation
+from karbor_ng.store import checkpoints
+from karbor_ng.store import restores
+
+_CREATE = validation.Body(schemas.CREATE)
+_SORT_KEYS = {'created_at': 'created_at', 'id': 'id', 'status': 'status'}
+
+
+class Restores(base.Controller):
+    """Restores of a project."""
+
+    @base.verb
+    def list(self, req, resp):
+        self._require(req, 'restore:get_all')
+        wanted = listing.Listing(
+            req, self._conf, ('status', 'checkpoint_id'), _SORT_KEYS)
+        rows, resources = self._db.read(_list, wanted)
+        return wanted.answer('restores', rows,
+                             lambda row: view(row, resources[row.id]))
+
+    @base.verb
+    def create(self, req, resp):
+        self._require(req, 'restore:create')
+        body = _CREATE.read(req)
+        checkpoint = self._read(
+            req, checkpoints.get, body['checkpoint_id'], 'restore:create',
+            provider_id=body['provider_id'])
+        restore = self._tools.client.restore(
+            self._caller(req, checkpoint.project_id), checkpoint.id,
+            checkpoint.provider_id, body.get('parameters'))
+        return {'restore': view(restore, ())}
+
+    @base.verb
+    def show(self, req, resp, restore_id):
+        validation.check_uuid(restore_id, 'restore_id')
+        restore = self._read(req, restores.get, restore_id, 'restore:get')
+        resources = self._db.read(restores.resources, restore_id)
+        return {'restore': view(restore, resources)}
+
+
+def view(restore, resources):
+    """Return a restore as answers have it.
+
+    :param resources: its rows of resources
+    """
+    statuses = {_key(row): row.status for row in resources}
+    reasons = {_key(row): row.reason for row in resources if row.reason}
+    return {
+        'id': restore.id,
+        'project_id': restore.project_id,
+        'provider_id': restore.provider_id,
+        'checkpoint_id': restore.checkpoint_id,
+        'restore_target': restore.restore_target,
+        'restore_auth': None,
+        'parameters': restore.parameters,
+        'status': restore.status,
+        'resources_status': statuses,
+        'resources_reason': reasons,
+        'resource_status': statuses,
+        'resource_reason': reasons,
+        'created_at': base.moment(restore.created_at),
+        'finished_at': base.moment(restore.finished_at),
+        'resources': [_resource_view(row) for row in resources],
+    }
+
+
+def _key(row):
+    return f'{row.type}#{row.new_id or row.id}'
+
+
+def _resource_view(row):
+    return {
+        'id': row.id,
+        'type': row.type,
+        'name': row.name,
+        'new_id': row.new_id,
+        'status': row.status,
+        'reason': row.reason,
+        'progress': row.progress,
+    }
+
+
+def _list(session, wanted):
+    rows = restores.list(session, wanted.page, wanted.project_id,
+                         **wanted.filters)
+    resources = collections.defaultdict(list)
+    for row in restores.resources(
+            session, *[row.id for row in wanted.shown(rows)]):
+        resources[row.restore_id].append(row)
+    return rows, resources

@@ -1,0 +1,44 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); see LICENSE.
+# SPDX-License-Identifier: Apache-2.0
+"""Which path leads where in v1."""
+
+from karbor_ng.api.v1 import checkpoints
+from karbor_ng.api.v1 import operation_logs
+from karbor_ng.api.v1 import plans
+from karbor_ng.api.v1 import protectables
+from karbor_ng.api.v1 import providers
+from karbor_ng.api.v1 import restores
+from karbor_ng.api.v1 import versions
+
+CONTROLLERS = {
+    'versions': versions.Versions,
+    'providers': providers.Providers,
+    'protectables': protectables.Protectables,
+    'plans': plans.Plans,
+    'checkpoints': checkpoints.Checkpoints,
+    'restores': restores.Restores,
+    'operation_logs': operation_logs.OperationLogs,
+}
+
+ROUTES = {
+    '': {'GET': 'versions.list'},
+    'v1': {'GET': 'versions.list'},
+    'healthcheck': {'GET': 'versions.health'},
+    'v1/*/providers': {'GET': 'providers.list'},
+    'v1/*/providers/*': {'GET': 'providers.show'},
+    'v1/*/providers/*/checkpoints': {
+        'GET': 'checkpoints.list', 'POST': 'checkpoints.create'},
+    'v1/*/providers/*/checkpoints/*': {
+        'GET': 'checkpoints.show', 'DELETE': 'checkpoints.delete'},
+    'v1/*/protectables': {'GET': 'protectables.list'},
+    'v1/*/protectables/*': {'GET': 'protectables.show'},
+    'v1/*/protectables/*/instances': {'GET': 'protectables.list_instances'},
+    'v1/*/protectables/*/instances/*': {'GET': 'protectables.show_instance'},
+    'v1/*/plans': {'GET': 'plans.list', 'POST': 'plans.create'},
+    'v1/*/plans/*': {
+        'GET': 'plans.show', 'PUT': 'plans.update', 'DELETE': 'plans.delete'},
+    'v1/*/restores': {'GET': 'restores.list', 'POST': 'restores.create'},
+    'v1/*/restores/*': {'GET': 'restores.show'},
+    'v1/*/operation_logs': {'GET': 'operation_logs.list'},
+    'v1/*/operation_logs/*': {'GET': 'operation_logs.show'},
+}

@@ -1,0 +1,81 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); see LICENSE.
+# SPDX-License-Identifier: Apache-2.0
+"""The API for any WSGI server: ``karbor_ng.api.wsgi:application``.
+
+Reads the configuration where oslo.config looks for it, or in the files that
+``OS_KARBOR_CONFIG_FILES`` names (separated by semicolons; relative names are
+looked for in ``OS_KARBOR_CONFIG_DIR``). Apart from the application itself,
+which is handed its tools and reads nothing.
+"""
+
+import os
+import pathlib
+import threading
+
+import karbor_ng.cmd  # noqa: F401  (before everything else: no eventlet)
+
+from oslo_log import log
+
+from karbor_ng.api import app
+from karbor_ng import conf as configuration
+from karbor_ng import credentials
+from karbor_ng import keystone
+from karbor_ng import protectables
+from karbor_ng.protection import client
+from karbor_ng import rpc
+from karbor_ng.store import session
+
+
+def load_app(conf):
+    """Return the application that the configuration describes.
+
+    Opens connections, so processes that fork do it afterwards.
+
+    :raises karbor_ng.errors.ConfigError: the configuration is incomplete
+    """
+    db = session.Database.from_conf(conf)
+    has_cloud = conf.auth_strategy != 'noauth'
+    return app.make_app(
+        conf, db,
+        client.ProtectionClient(
+            conf, db, rpc.ProtectionHints(rpc.transport(conf))),
+        keystone.Cloud(conf) if has_cloud else keystone.NoCloud(),
+        protectables.Protectables(),
+        sealer=credentials.Sealer(conf.credentials.keys)
+        if has_cloud else None)
+
+
+def _config_files(environ):
+    names = environ.get('OS_KARBOR_CONFIG_FILES', '')
+    directory = pathlib.Path(environ.get('OS_KARBOR_CONFIG_DIR', ''))
+    found = [str(directory / name) for name in names.split(';') if name]
+    if not found and 'OS_KARBOR_CONFIG_DIR' in environ:
+        found = [str(directory / 'karbor.conf')]
+    return found or None
+
+
+class _Application:
+    """Builds the application with the first request.
+
+    Servers import this module and fork afterwards; connections to the
+    database and the broker must not be shared by the children.
+    """
+
+    def __init__(self):
+        self._lock = threading.Lock()
+        self._app = None
+
+    def __call__(self, environ, start_response):
+        with self._lock:
+            if self._app is None:
+                self._app = self._build()
+        return self._app(environ, start_response)
+
+    @staticmethod
+    def _build():
+        conf = configuration.load([], config_files=_config_files(os.environ))
+        log.setup(conf, 'karbor')
+        return load_app(conf)
+
+
+application = _Application()
