@@ -142,8 +142,7 @@ def _karbor(product):
         'karbor-api': Service([product / 'bin' / 'karbor-api', *conf],
                               _answers('karbor', '/')),
         'karbor-protection': Service(
-            [product / 'bin' / 'karbor-protection', *conf],
-            lambda: bool(processes.leader('karbor-protection'))),
+            [product / 'bin' / 'karbor-protection', *conf], _publishes),
     }
 
 
@@ -192,13 +191,31 @@ def _reports(schema, binary):
     def well():
         if not processes.leader(binary):
             return False
-        since = max(processes.began(binary), time.time() - 60)
-        stamp = time.strftime('%Y-%m-%d %H:%M:%S', time.gmtime(since))
+        since = _utc(max(processes.began(binary), time.time() - 60))
         try:
             return databases.query(
                 f'SELECT count(*) > 0 FROM {schema}.services '
                 f"WHERE `binary` = '{binary}' AND deleted = 0 "
-                f"AND updated_at >= '{stamp}'") == ['1']
+                f"AND updated_at >= '{since}'") == ['1']
         except RuntimeError:
             return False
     return well
+
+
+def _publishes():
+    """Since its start karbor-protection has offered all our providers."""
+    name = 'karbor-protection'
+    if not processes.leader(name):
+        return False
+    files = paths.TEMPLATES / 'karbor' / 'providers.d'
+    try:
+        offered, = databases.query(
+            'SELECT count(*) FROM karbor.providers '
+            f"WHERE published_at >= '{_utc(processes.began(name))}'")
+    except RuntimeError:
+        return False
+    return int(offered) >= len(list(files.iterdir()))
+
+
+def _utc(seconds):
+    return time.strftime('%Y-%m-%d %H:%M:%S', time.gmtime(seconds))

@@ -8,8 +8,8 @@ No LVM, iSCSI or NFS: os-brick opens the file through its "local" connector.
 import os
 import shutil
 
-from cinder.image import image_utils
 from cinder import exception
+from cinder.image import image_utils
 from cinder import interface
 from cinder.volume import configuration
 from cinder.volume import driver

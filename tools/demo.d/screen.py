@@ -1,0 +1,101 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); see LICENSE.
+# SPDX-License-Identifier: Apache-2.0
+"""What the demonstration shows: steps, bars, a tree, a table of times.
+
+Separate so that the story reads as one. On a terminal bars move; elsewhere
+each step is a line when it begins and a line when it has ended.
+"""
+
+import contextlib
+import json
+import threading
+import time
+
+from rich import console
+from rich import progress
+from rich import table
+from rich import tree
+
+_COLOURS = {'available': 'green', 'success': 'green', 'deleted': 'green',
+            'error': 'red', 'failed': 'red'}
+
+
+class Screen:
+
+    def __init__(self):
+        self._console = console.Console(highlight=False)
+        self._times = []
+
+    def say(self, text, style=None):
+        self._console.print(text, style=style, markup=False, soft_wrap=True)
+
+    @contextlib.contextmanager
+    def step(self, text, lanes=()):
+        """One step of the story, with a bar for each lane.
+
+        Yields ``{lane: say}``: ``say(state)`` or ``say(done, total)``.
+        """
+        if not self._console.is_terminal:
+            self.say(f'... {text}')
+        bars = progress.Progress(
+            progress.SpinnerColumn(), progress.TextColumn('{task.description}'),
+            progress.BarColumn(30), progress.TextColumn('{task.fields[state]}'),
+            progress.TimeElapsedColumn(), console=self._console,
+            transient=True, disable=not self._console.is_terminal)
+        since = time.monotonic()
+        with bars:
+            bars.add_task(f'[bold]{text}', total=None, state='')
+            yield {lane: self._lane(bars, lane) for lane in lanes}
+        seconds = time.monotonic() - since
+        self._times.append((text, seconds))
+        self.say(f'\u2714 {text}  ({seconds:.1f} s)', style='green')
+
+    def _lane(self, bars, name):
+        task = bars.add_task(f'  {name}', total=None, state='waiting')
+        lock = threading.Lock()
+
+        def say(state, total=None):
+            with lock:
+                if total is None:
+                    bars.update(task, state=state)
+                else:
+                    bars.update(task, completed=state, total=total,
+                                state=f'{100 * state // total} %')
+        return say
+
+    def graph(self, title, packed, resources):
+        """Show a checkpoint's graph as a tree.
+
+        :param packed: the text ``resource_graph`` of a checkpoint
+        :param resources: its ``resources``
+        """
+        nodes, edges = json.loads(packed)
+        children = dict(edges)
+        inner = {key for keys in children.values() for key in keys}
+        states = {(one['type'], one['id']): one for one in resources}
+        root = tree.Tree(title)
+        for key in nodes:
+            if key not in inner:
+                _grow(root, key, nodes, children, states)
+        self._console.print(root)
+
+    def times(self):
+        """Show how long each step took."""
+        shown = table.Table('step', table.Column('seconds', justify='right'))
+        for text, seconds in self._times:
+            shown.add_row(text, f'{seconds:.1f}')
+        total = sum(seconds for _text, seconds in self._times)
+        shown.add_section()
+        shown.add_row('together', f'{total:.1f}')
+        self._console.print(shown)
+
+
+def _grow(branch, key, nodes, children, states):
+    resource_type, resource_id, name = nodes[key][:3]
+    state = states.get((resource_type, resource_id), {})
+    status = state.get('status', '')
+    colour = _COLOURS.get(status, 'default')
+    twig = branch.add(f'{resource_type} [bold]{name}[/] {resource_id} '
+                      f'[{colour}]{status}[/] {state.get("reason") or ""}')
+    for child in children.get(key, ()):
+        _grow(twig, child, nodes, children, states)
