@@ -68,7 +68,8 @@ TABLE = {
     'cmd.manage': (
         'cmd', 'conf', 'store', 'bank', 'protection', 'credentials',
         'errors'),
-    'cmd.status': ('cmd', 'conf', 'store', 'errors'),
+    'cmd.status': (
+        'cmd', 'conf', 'store', 'protection', 'credentials', 'errors'),
 }
 
 #: Rows whose modules do not know each other: one file adds one of them.
