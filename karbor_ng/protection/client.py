@@ -19,9 +19,6 @@ from karbor_ng.store import plans
 from karbor_ng.store import providers
 from karbor_ng.store import restores
 
-#: The packed graph of a checkpoint whose graph is not built yet.
-EMPTY_GRAPH = '[{}, []]'
-
 
 class ProtectionClient:
     """Accepts operations.
@@ -68,7 +65,7 @@ class ProtectionClient:
             'id': checkpoint_id, 'project_id': caller.project_id,
             'user_id': caller.user_id, 'provider_id': plan.provider_id,
             'plan_id': plan.id, 'status': 'protecting',
-            'plan': plan_snapshot(plan), 'graph': EMPTY_GRAPH,
+            'plan': plan_snapshot(plan), 'graph': checkpoints.EMPTY_GRAPH,
             'extra_info': extra_info})
         self._queue(session, caller, operation_id, 'protect', checkpoint,
                     **scheduled)

@@ -9,7 +9,6 @@ import jsonschema
 from karbor_ng import errors
 from karbor_ng import parameters as parameter_rules
 from karbor_ng.plugins import api
-from karbor_ng.protection import client
 from karbor_ng.protection import flow
 from karbor_ng.protection import graph as graph_module
 from karbor_ng.protection import hooks
@@ -55,7 +54,7 @@ class Protect(verb.Verb):
     # Preparing
 
     def _graph(self):
-        if self.checkpoint.graph != client.EMPTY_GRAPH:
+        if self.checkpoint.graph != checkpoints.EMPTY_GRAPH:
             return graph_module.unpack(self.checkpoint.graph)
         planned = [Resource(item['type'], item['id'], item.get('name') or '',
                             item.get('extra_info'))

@@ -21,6 +21,8 @@ TRANSITIONS = {
     'error-deleting': ('deleting',),
     'deleted': (),
 }
+#: The packed graph of a checkpoint whose graph is not built yet.
+EMPTY_GRAPH = '[{}, []]'
 DELETABLE = ('available', 'error', 'error-deleting')
 
 

@@ -20,6 +20,10 @@ import testscenarios
 PACKAGE = 'karbor_ng'
 ROOT = pathlib.Path(__file__).parents[2]
 
+#: What programs build once, at the top, and hand down.
+TOOLS = ('cmd', 'conf', 'credentials', 'errors', 'keystone', 'protectables',
+         'rpc', 'store')
+
 #: What modules of a row may import beside modules of the same row. A module
 #: belongs to the longest name that it starts with. ``store`` stands for the
 #: whole package; ``plugins.api`` beside ``plugins`` splits one in two.
@@ -59,12 +63,10 @@ TABLE = {
         'parameters', 'credentials', 'errors', 'notifications'),
     'cmd': ('conf', 'errors'),
     # What cmd.api is for karbor-api, for other servers: puts it together.
-    'api.wsgi': (
-        'cmd', 'conf', 'credentials', 'keystone', 'protectables', 'rpc',
-        'store', 'protection.client', 'api'),
+    'api.wsgi': (*TOOLS, 'protection.client', 'api'),
     'cmd.api': ('cmd', 'conf', 'api', 'api.wsgi', 'errors'),
-    'cmd.protection': ('cmd', 'conf', 'protection', 'errors'),
-    'cmd.allinone': ('cmd', 'conf', 'api', 'protection', 'errors'),
+    'cmd.protection': (*TOOLS, 'protection'),
+    'cmd.allinone': (*TOOLS, 'api', 'protection', 'protection.client'),
     'cmd.manage': (
         'cmd', 'conf', 'store', 'bank', 'protection', 'credentials',
         'errors'),
