@@ -11,12 +11,12 @@ from oslo_middleware import request_id
 from oslo_middleware import sizelimit
 import pecan
 
+from karbor_ng import policy
 from karbor_ng.api import auth as authentication
 from karbor_ng.api import faults
 from karbor_ng.api import routing
 from karbor_ng.api.v1 import base
 from karbor_ng.api.v1 import routes
-from karbor_ng import policy
 
 
 class _RequestId(request_id.RequestId):

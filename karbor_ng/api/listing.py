@@ -12,8 +12,8 @@ import urllib.parse
 
 from oslo_utils import strutils
 
-from karbor_ng.api import validation
 from karbor_ng import errors
+from karbor_ng.api import validation
 from karbor_ng.store import query
 
 _PAGING = ('limit', 'marker', 'offset', 'sort', 'sort_key', 'sort_dir')

@@ -13,9 +13,9 @@ import urllib.parse
 import pecan
 from pecan import core
 
+from karbor_ng import errors
 from karbor_ng.api import auth
 from karbor_ng.api import faults
-from karbor_ng import errors
 
 _CONTROL_CHARACTER = re.compile('[\0-\x1f\x7f]')
 

@@ -80,7 +80,7 @@ class Server:
         until = time.monotonic() + timeout
         while self._close_idle() and time.monotonic() < until:
             time.sleep(_LOOK_SECONDS)
-        self._server.task_dispatcher.shutdown(timeout=0)
+        self._server.task_dispatcher.shutdown(timeout=_TURN_SECONDS)
         self._ended.set()
         self._server.pull_trigger()
         self._thread.join()

@@ -8,21 +8,24 @@ looked for in ``OS_KARBOR_CONFIG_DIR``). Apart from the application itself,
 which is handed its tools and reads nothing.
 """
 
+# Before everything else, since it blocks eventlet.
+import karbor_ng.cmd  # noqa: F401
+
+# isort: split
+
 import os
 import pathlib
 import threading
 
-import karbor_ng.cmd  # noqa: F401  (before everything else: no eventlet)
-
 from oslo_log import log
 
-from karbor_ng.api import app
 from karbor_ng import conf as configuration
 from karbor_ng import credentials
 from karbor_ng import keystone
 from karbor_ng import protectables
-from karbor_ng.protection import client
 from karbor_ng import rpc
+from karbor_ng.api import app
+from karbor_ng.protection import client
 from karbor_ng.store import session
 
 
@@ -41,7 +44,7 @@ def load_app(conf):
             conf, db, rpc.ProtectionHints(rpc.transport(conf))),
         keystone.Cloud(conf) if has_cloud else keystone.NoCloud(),
         protectables.Protectables(),
-        sealer=credentials.Sealer(conf.credentials.keys)
+        sealer=credentials.Sealer(conf.credentials['keys'])
         if has_cloud else None)
 
 

@@ -9,15 +9,13 @@ any other WSGI server, see ``karbor_ng.api.wsgi``.
 import logging
 import sys
 
-import karbor_ng.cmd  # noqa: F401  (before everything else: no eventlet)
-
 import cotyledon
 from oslo_log import log
 
-from karbor_ng.api import server
-from karbor_ng.api import wsgi
 from karbor_ng import conf as configuration
 from karbor_ng import errors
+from karbor_ng.api import server
+from karbor_ng.api import wsgi
 
 LOG = logging.getLogger(__name__)
 

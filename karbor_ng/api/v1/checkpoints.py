@@ -6,11 +6,11 @@ import collections
 import datetime
 import json
 
+from karbor_ng import errors
 from karbor_ng.api import listing
+from karbor_ng.api import validation
 from karbor_ng.api.schemas import checkpoints as schemas
 from karbor_ng.api.v1 import base
-from karbor_ng.api import validation
-from karbor_ng import errors
 from karbor_ng.store import checkpoints
 from karbor_ng.store import plans
 from karbor_ng.store import providers

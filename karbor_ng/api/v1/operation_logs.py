@@ -3,8 +3,8 @@
 """Operation logs: the operations of a project, as users see them."""
 
 from karbor_ng.api import listing
-from karbor_ng.api.v1 import base
 from karbor_ng.api import validation
+from karbor_ng.api.v1 import base
 from karbor_ng.store import operations
 
 _FILTERS = ('checkpoint_id', 'plan_id', 'restore_id', 'provider_id',

@@ -4,14 +4,14 @@
 
 import uuid
 
-from karbor_ng.api import listing
-from karbor_ng.api.schemas import plans as schemas
-from karbor_ng.api.v1 import base
-from karbor_ng.api import validation
 from karbor_ng import errors
 from karbor_ng import parameters as parameter_rules
-from karbor_ng.protection import client
 from karbor_ng import quota
+from karbor_ng.api import listing
+from karbor_ng.api import validation
+from karbor_ng.api.schemas import plans as schemas
+from karbor_ng.api.v1 import base
+from karbor_ng.protection import client
 from karbor_ng.store import plans
 from karbor_ng.store import providers
 

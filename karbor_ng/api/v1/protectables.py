@@ -9,10 +9,10 @@ rights.
 import contextlib
 import re
 
-from karbor_ng.api import listing
-from karbor_ng.api.v1 import base
-from karbor_ng.api import validation
 from karbor_ng import errors
+from karbor_ng.api import listing
+from karbor_ng.api import validation
+from karbor_ng.api.v1 import base
 
 _FILTERS = ('name', 'status')
 _SORT_KEYS = {'id': 'id', 'name': 'name'}

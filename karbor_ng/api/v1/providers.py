@@ -3,8 +3,8 @@
 """Providers: what they can protect, and with which options."""
 
 from karbor_ng.api import listing
-from karbor_ng.api.v1 import base
 from karbor_ng.api import validation
+from karbor_ng.api.v1 import base
 from karbor_ng.store import providers
 
 _SORT_KEYS = {'id': 'id', 'name': 'name'}

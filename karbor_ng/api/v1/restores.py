@@ -5,9 +5,9 @@
 import collections
 
 from karbor_ng.api import listing
+from karbor_ng.api import validation
 from karbor_ng.api.schemas import restores as schemas
 from karbor_ng.api.v1 import base
-from karbor_ng.api import validation
 from karbor_ng.store import checkpoints
 from karbor_ng.store import restores
 
