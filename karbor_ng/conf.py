@@ -40,22 +40,30 @@ OWNERS = (
 )
 
 
-def load(argv, owners=OWNERS, config_files=None):
-    """Read the configuration and set up logging; return the conf object.
+def load(argv, owners=OWNERS, config_files=None, cli=()):
+    """Read the configuration; return the conf object.
 
     :param argv: the command line without the program's name
     :param owners: dotted names of the modules whose options are needed
     :param config_files: instead of those found where oslo.config looks
         (``/etc/karbor/karbor.conf`` and so on)
+    :param cli: options that only the command line has
     """
+    conf = prepare(owners)
+    conf.register_cli_opts(cli)
+    conf(argv, project='karbor', version=version.text(),
+         default_config_files=config_files)
+    return conf
+
+
+def prepare(owners=OWNERS):
+    """Return the conf object, ready to read files and a command line."""
     conf = cfg.CONF
     log.register_options(conf)
     log.set_defaults(default_log_levels=log.get_default_log_levels() + [
-        'taskflow=WARNING', 'keystonemiddleware=WARNING',
+        'taskflow=WARNING', 'keystonemiddleware=WARNING', 'alembic=WARNING',
         'oslo.messaging=WARNING', 'stevedore=WARNING'])
     register(conf, owners)
-    conf(argv, project='karbor', version=version.text(),
-         default_config_files=config_files)
     return conf
 
 

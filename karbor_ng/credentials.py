@@ -44,6 +44,15 @@ class Sealer:
                 'A key in [credentials] keys is malformed: use what '
                 '"karbor-manage credentials key" prints.') from None
 
+    @classmethod
+    def from_conf(cls, conf):
+        """Take the keys of the configuration.
+
+        :raises errors.ConfigError: no key, or a malformed one
+        """
+        # Not as an attribute: that is the method of the group, a mapping.
+        return cls(conf.credentials['keys'])
+
     def seal(self, text):
         """Return ``text`` encrypted; None stays None."""
         if text is None:

@@ -6,9 +6,9 @@ import datetime
 import json
 
 import sqlalchemy as sa
+from sqlalchemy import orm
 from sqlalchemy.dialects import mysql
 from sqlalchemy.dialects import postgresql
-from sqlalchemy import orm
 from sqlalchemy.types import TypeDecorator
 
 LARGE = 2 ** 32 - 1

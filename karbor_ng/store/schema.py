@@ -30,13 +30,19 @@ def upgrade(db):
     SQLite and PostgreSQL change all or nothing.
 
     :raises errors.Conflict: another upgrade did not end in time
-    :raises errors.ConfigError: the tables are those of a later release
+    :raises errors.ConfigError: the database can not be used, or its tables
+        are those of a later release
     """
+    db.connect()
     db.write(_upgrade)
 
 
 def version(db):
-    """Return the name of the schema that the database has, None if empty."""
+    """Return the name of the schema that the database has, None if empty.
+
+    :raises errors.ConfigError: the database can not be used
+    """
+    db.connect()
     return db.read(_version)
 
 
@@ -48,7 +54,10 @@ def newest():
 def check(db):
     """Make sure that the database has the schema of this release.
 
-    :raises errors.ConfigError: it has not; the text says what to do
+    Services call this when they start.
+
+    :raises errors.ConfigError: it has not, or can not be used; the text says
+        what to do
     """
     found = version(db)
     if found is None:

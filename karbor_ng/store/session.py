@@ -8,13 +8,18 @@ take the SQLAlchemy session first and are run by :meth:`Database.read` or
 :meth:`Database.write`.
 """
 
+import contextlib
 import contextvars
 import datetime
+import threading
 
 from oslo_db import api as db_api
+from oslo_db import exception as db_exception
 from oslo_db import options as db_options
 from oslo_db.sqlalchemy import enginefacade
 from sqlalchemy import event
+from sqlalchemy import exc
+from sqlalchemy import make_url
 from sqlalchemy import text
 
 from karbor_ng import errors
@@ -37,15 +42,20 @@ class Database:
     """Runs functions in transactions."""
 
     def __init__(self, connection, **options):
-        """:param connection: SQLAlchemy URL; options as oslo.db's"""
-        if not connection:
-            raise errors.ConfigError(
-                'No database: set [database] connection, for example to '
-                'mysql+pymysql://karbor:PASSWORD@HOST/karbor')
+        """:param connection: SQLAlchemy URL; options as oslo.db's
+
+        Nothing is connected yet.
+
+        :raises errors.ConfigError: the URL can not lead to a database
+        """
+        _check_url(connection)
         self._facade = enginefacade.transaction_context()
         options.setdefault('sqlite_fk', True)
         self._facade.configure(connection=connection, **options)
         self._facade.append_on_engine_create(_prepare_engine)
+        # SQLite's own waiting is a matter of luck and long pauses.
+        self._turn = (threading.Lock() if connection.startswith('sqlite')
+                      else contextlib.nullcontext())
 
     @classmethod
     def from_conf(cls, conf):
@@ -63,6 +73,21 @@ class Database:
     def engine(self):
         return self._facade.writer.get_engine()
 
+    def connect(self):
+        """Make sure that the database is there, for a clear word at start.
+
+        Waits for it as ``[database] max_retries`` and ``retry_interval``
+        say.
+
+        :raises errors.ConfigError: it can not be used
+        """
+        try:
+            self.engine.connect().close()
+        except (db_exception.DBError, exc.SQLAlchemyError) as problem:
+            raise errors.ConfigError(
+                f'[database] connection: the database can not be used: '
+                f'{str(problem).splitlines()[0]}') from problem
+
     @db_api.wrap_db_retry(max_retries=20, retry_interval=0.1,
                           inc_retry_interval=True, max_retry_interval=2,
                           retry_on_deadlock=True)
@@ -74,7 +99,8 @@ class Database:
         """
         token = _writing.set(True)
         try:
-            with self._facade.writer.using(_Scope()) as session:
+            with (self._turn,
+                  self._facade.writer.using(_Scope()) as session):
                 return function(session, *args, **kwargs)
         finally:
             _writing.reset(token)
@@ -109,6 +135,32 @@ def now(session):
     if isinstance(value, str):
         value = datetime.datetime.fromisoformat(value)
     return value.replace(tzinfo=datetime.timezone.utc)
+
+
+def _check_url(url):
+    """Refuse what would fail later with less clear words."""
+    if not url:
+        raise errors.ConfigError(
+            'No database: set [database] connection, for example to '
+            'mysql+pymysql://karbor:PASSWORD@HOST/karbor')
+    try:
+        dialect = make_url(url).get_dialect()
+        dialect.import_dbapi()
+    except (exc.NoSuchModuleError, ImportError) as problem:
+        raise errors.ConfigError(
+            f'[database] connection: no driver for this URL: '
+            f'{problem}') from None
+    except (exc.ArgumentError, ValueError):
+        # The URL itself stays out of the text: a password may be in it.
+        raise errors.ConfigError(
+            '[database] connection: the URL is not of the form '
+            'DIALECT+DRIVER://USER:PASSWORD@HOST/NAME') from None
+    # oslo.db does not know the name mariadb, and would neither set the
+    # connections up nor recognise a deadlock.
+    if dialect.name not in _NOW:
+        raise errors.ConfigError(
+            f'[database] connection: the URL must start with sqlite, mysql '
+            f'(for MariaDB too) or postgresql, not with {dialect.name}')
 
 
 def _prepare_engine(engine):
