@@ -18,14 +18,17 @@ import pathlib
 import threading
 
 from oslo_log import log
+import oslo_messaging
 
 from karbor_ng import conf as configuration
 from karbor_ng import credentials
+from karbor_ng import errors
 from karbor_ng import keystone
 from karbor_ng import protectables
 from karbor_ng import rpc
 from karbor_ng.api import app
 from karbor_ng.protection import client
+from karbor_ng.store import schema
 from karbor_ng.store import session
 
 
@@ -34,18 +37,39 @@ def load_app(conf):
 
     Opens connections, so processes that fork do it afterwards.
 
-    :raises karbor_ng.errors.ConfigError: the configuration is incomplete
+    :raises karbor_ng.errors.ConfigError: the configuration is incomplete,
+        or the database is not usable
     """
     db = session.Database.from_conf(conf)
-    has_cloud = conf.auth_strategy != 'noauth'
-    return app.make_app(
-        conf, db,
-        client.ProtectionClient(
-            conf, db, rpc.ProtectionHints(rpc.transport(conf))),
-        keystone.Cloud(conf) if has_cloud else keystone.NoCloud(),
-        protectables.Protectables(),
-        sealer=credentials.Sealer(conf.credentials['keys'])
-        if has_cloud else None)
+    schema.check(db)
+    return _make_app(conf, db)
+
+
+def check(conf):
+    """Raise what :func:`load_app` would; leave no connection behind."""
+    db = session.Database.from_conf(conf)
+    try:
+        schema.check(db)
+        _make_app(conf, db)
+    finally:
+        db.dispose()
+
+
+def _make_app(conf, db):
+    if conf.auth_strategy == 'noauth':
+        cloud, sealer = keystone.NoCloud(), None
+    else:
+        cloud = keystone.Cloud(conf)
+        cloud.service_session()
+        sealer = credentials.Sealer.from_conf(conf)
+    try:
+        transport = rpc.transport(conf)
+    except oslo_messaging.MessagingException as exc:
+        raise errors.ConfigError(f'transport_url: {exc}') from exc
+    front_door = client.ProtectionClient(
+        conf, db, rpc.ProtectionHints(transport))
+    return app.make_app(conf, db, front_door, cloud,
+                        protectables.Protectables(), sealer=sealer)
 
 
 def _config_files(environ):

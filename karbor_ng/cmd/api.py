@@ -10,6 +10,7 @@ import logging
 import sys
 
 import cotyledon
+from oslo_config import cfg
 from oslo_log import log
 
 from karbor_ng import conf as configuration
@@ -18,6 +19,9 @@ from karbor_ng.api import server
 from karbor_ng.api import wsgi
 
 LOG = logging.getLogger(__name__)
+
+#: What a worker may need beyond its own limit before it is killed.
+_CLOSING_SECONDS = 5
 
 
 class Worker(cotyledon.Service):
@@ -43,21 +47,23 @@ class Worker(cotyledon.Service):
 
 
 def main():
-    """Serve until SIGTERM."""
-    conf = configuration.load(sys.argv[1:])
-    log.setup(conf, 'karbor')
+    """Serve until SIGTERM; SIGHUP reads the configuration files again."""
     try:
-        # Each worker builds its own. This one tells what is wrong with the
-        # configuration before there are any; it has connected to nothing.
-        wsgi.load_app(conf)
+        conf = configuration.load(sys.argv[1:])
+        log.setup(conf, 'karbor')
+        wsgi.check(conf)
         listener = server.listen(conf.osapi_karbor_listen,
                                  conf.osapi_karbor_listen_port)
-    except errors.ConfigError as exc:
+    except (errors.ConfigError, cfg.Error) as exc:
         sys.exit(f'karbor-api can not start: {exc}')
-    # The manager kills what is not ready; so it waits a little longer.
     manager = cotyledon.ServiceManager(
         graceful_shutdown_timeout=(
-            conf.osapi_karbor_graceful_shutdown_timeout + 5))
+            conf.osapi_karbor_graceful_shutdown_timeout + _CLOSING_SECONDS))
+    # The workers then end gently, and new ones find what was read here.
+    manager.register_hooks(on_reload=conf.reload_config_files)
     manager.add(Worker, workers=conf.osapi_karbor_workers,
                 args=(conf, listener))
+    LOG.info('karbor-api listens on %s port %d with %d workers.',
+             conf.osapi_karbor_listen, conf.osapi_karbor_listen_port,
+             conf.osapi_karbor_workers)
     manager.run()
