@@ -62,7 +62,8 @@ def prepare(owners=OWNERS):
     log.register_options(conf)
     log.set_defaults(default_log_levels=log.get_default_log_levels() + [
         'taskflow=WARNING', 'keystonemiddleware=WARNING', 'alembic=WARNING',
-        'oslo.messaging=WARNING', 'stevedore=WARNING'])
+        'oslo.messaging=WARNING', 'stevedore=WARNING',
+        'swiftclient=WARNING'])
     register(conf, owners)
     return conf
 
