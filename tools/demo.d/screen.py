@@ -63,21 +63,27 @@ class Screen:
                                 state=f'{100 * state // total} %')
         return say
 
-    def graph(self, title, packed, resources):
-        """Show a checkpoint's graph as a tree.
-
-        :param packed: the text ``resource_graph`` of a checkpoint
-        :param resources: its ``resources``
-        """
-        nodes, edges = json.loads(packed)
+    def graph(self, title, checkpoint):
+        """Show a checkpoint's graph as a tree."""
+        nodes, edges = json.loads(checkpoint['resource_graph'])
         children = dict(edges)
         inner = {key for keys in children.values() for key in keys}
-        states = {(one['type'], one['id']): one for one in resources}
+        states = {(one['type'], one['id']): one for one in checkpoint['resources']}
         root = tree.Tree(title)
         for key in nodes:
             if key not in inner:
                 _grow(root, key, nodes, children, states)
         self._console.print(root)
+
+    def comparison(self, volumes):
+        """Show ``[(name, SHA-256 before, after)]``; return if all agree."""
+        for name, before, after in volumes:
+            if before == after:
+                self.say(f'  {name}: {before} before and after', 'green')
+            else:
+                self.say(f'  {name} has other bytes: {before} before, '
+                         f'{after} after', 'bold red')
+        return all(before == after for _name, before, after in volumes)
 
     def times(self):
         """Show how long each step took."""

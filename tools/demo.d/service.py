@@ -14,9 +14,10 @@ import subprocess
 import sys
 import time
 
-import cloud
 from keystoneauth1 import adapter
 from keystoneauth1 import exceptions
+
+import cloud
 
 #: Seconds that the program may take to start.
 START_SECONDS = 90
