@@ -42,6 +42,14 @@ _DEFAULTS = {
     'status_code_retries': _RETRIES,
     'timeout': _TIMEOUT_SECONDS,
 }
+_HELPS = {
+    'insecure': 'Talk to servers whose certificates nobody has signed.',
+    'timeout': 'Seconds after which a silent server is given up.',
+    'connect_retries': 'How often a request that reads or deletes is '
+                       'repeated after its connection failed.',
+    'status_code_retries': 'How often a request that reads or deletes is '
+                           'repeated after the answer 503.',
+}
 
 #: A lost or refused try of these may be repeated without anybody asking: a
 #: repeated POST may create a second volume, a repeated PUT may send the rest
@@ -66,6 +74,7 @@ def _options():
         include_deprecated=False) if option.dest in _ADAPTER_OPTIONS]
     for option in options:
         option.default = _DEFAULTS.get(option.dest, option.default)
+        option.help = _HELPS.get(option.dest, option.help)
         # A deployment without a cloud has none of them.
         option.required = False
     return options
