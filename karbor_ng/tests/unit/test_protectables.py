@@ -9,11 +9,12 @@ import unittest
 from unittest import mock
 
 from keystoneauth1 import exceptions as keystone_exceptions
+from stevedore import extension
 
 from karbor_ng import errors
+from karbor_ng import protectables
 from karbor_ng.plugins import api
 from karbor_ng.plugins import volume
-from karbor_ng import protectables
 
 
 class Rooms(api.Protectable):
@@ -133,6 +134,8 @@ class ProtectablesTest(unittest.TestCase):
             f'[{protectables.NAMESPACE}]\n'
             'broken = karbor_ng.nowhere:Nothing\n')
         with (mock.patch.object(sys, 'path', [folder.name, *sys.path]),
+              mock.patch.object(extension.ExtensionManager,
+                                'ENTRY_POINT_CACHE', {}),
               self.assertRaisesRegex(errors.ConfigError,
                                      '"broken" .*karbor_ng.nowhere')):
             protectables.Protectables()
