@@ -292,6 +292,10 @@ def _sync_directory(path):
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
+    except OSError as problem:
+        # Some network file systems can not, and need not: EINVAL.
+        if problem.errno != errno.EINVAL:
+            raise
     finally:
         os.close(descriptor)
 

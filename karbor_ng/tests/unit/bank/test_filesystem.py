@@ -152,6 +152,31 @@ class FilesystemBankTest(contracts.DriverContract, contracts.BankContract,
             self.assertIn(word, str(problem))
             self.assertEqual([], self.driver.list(''))
 
+    def test_directories_that_can_not_be_synced(self):
+        sync = os.fsync
+
+        def picky(descriptor):
+            if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+                raise OSError(errno.EINVAL, 'Invalid argument')
+            sync(descriptor)
+
+        with mock.patch('os.fsync', picky):
+            self.driver.put('a/b', b'x')
+        self.assertEqual(b'x', self.driver.get('a/b'))
+
+    def test_everything_is_synced_before_put_returns(self):
+        synced, sync = [], os.fsync
+
+        def note(descriptor):
+            synced.append(os.readlink(f'/proc/self/fd/{descriptor}'))
+            sync(descriptor)
+
+        with mock.patch('os.fsync', note):
+            self.driver.put('a/b', b'x')
+        self.assertTrue(synced[-3].startswith(f'{self.root}/.tmp/'), synced)
+        self.assertEqual([f'{self.root}/a', str(self.root)], synced[-2:])
+        self.assertIn(str(self.path), synced)
+
     def test_a_failed_put_leaves_nothing_behind(self):
         self.driver.put('a/b', b'old')
         failure = OSError(errno.ENOSPC, 'full')
