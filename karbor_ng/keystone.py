@@ -17,11 +17,11 @@ import time
 
 from keystoneauth1 import access
 from keystoneauth1 import exceptions
-from keystoneauth1.identity import access as access_plugin
 from keystoneauth1 import loading
-from keystoneauth1.loading import session as session_loading
 from keystoneauth1 import service_token
 from keystoneauth1 import session as keystone_session
+from keystoneauth1.identity import access as access_plugin
+from keystoneauth1.loading import session as session_loading
 from oslo_config import cfg
 
 from karbor_ng import errors
