@@ -12,9 +12,9 @@ The atoms never raise: a hook's outcome is data, and an exception would make
 TaskFlow cancel and revert what has nothing to do with it.
 """
 
+from concurrent import futures
 import dataclasses
 import logging
-from concurrent import futures
 
 from taskflow import engines
 from taskflow import task
