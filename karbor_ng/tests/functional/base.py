@@ -12,8 +12,8 @@ import sys
 import time
 import uuid
 
-import openstack
 from keystoneauth1 import adapter
+import openstack
 from oslotest import base
 
 ROOT = pathlib.Path(__file__).parents[3]
