@@ -17,9 +17,9 @@ import time
 import fixtures
 from keystoneauth1 import adapter
 from keystoneauth1 import exceptions
+from keystoneauth1 import session as keystone_session
 from keystoneauth1.identity import access as access_plugin
 from keystoneauth1.identity import v3
-from keystoneauth1 import session as keystone_session
 import psutil
 
 from karbor_ng.tests.functional import base
