@@ -8,8 +8,8 @@ import traceback
 from cinderclient import client as cinder_client
 import fixtures
 from keystoneauth1 import exceptions
-from keystoneauth1.identity import v3
 from keystoneauth1 import session as keystone_session
+from keystoneauth1.identity import v3
 from oslo_config import cfg
 from oslotest import base as test_base
 
