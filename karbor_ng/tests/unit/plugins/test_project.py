@@ -4,11 +4,11 @@
 
 import unittest
 
-from keystoneauth1.access import access
 from keystoneauth1 import fixture
-from keystoneauth1.identity import access as access_plugin
 from keystoneauth1 import service_token
 from keystoneauth1 import session
+from keystoneauth1.access import access
+from keystoneauth1.identity import access as access_plugin
 
 from karbor_ng.plugins import project
 
