@@ -18,10 +18,10 @@ import requests
 from requests_mock.contrib import fixture as requests_fixture
 import webob
 
-from karbor_ng.api import single_user
 from karbor_ng import context
 from karbor_ng import errors
 from karbor_ng import keystone
+from karbor_ng.api import single_user
 
 KEYSTONE = 'http://keystone.test:5000/v3'
 CINDER = 'http://cinder.test:8776/v3'
