@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """ML2 mechanism driver that binds every port at once, without agents."""
 
-from neutron_lib.api.definitions import portbindings
 from neutron_lib import constants
+from neutron_lib.api.definitions import portbindings
 from neutron_lib.plugins.ml2 import api
 
 
