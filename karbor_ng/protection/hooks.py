@@ -62,6 +62,8 @@ class Hooks:
         self.members = members
         self.failures = {}
         self.child_failures = {}
+        #: what kept the journal from being written, if anything did
+        self.broken = None
         self._journal = job.journal
         self._parents = graph.parents()
         self._available = available
@@ -84,11 +86,13 @@ class Hooks:
             self._stopped = True
             LOG.info('%s of %s is left to another worker: %s', hook,
                      resource, interruption)
-        except Exception:
-            # The journal itself failed: nothing can be written any more.
-            self._stopped = True
-            LOG.exception('Ending %s of %s could not be written', hook,
+        except Exception as problem:
+            # The journal itself failed: the database, or what a plugin saved.
+            LOG.exception('The end of %s of %s could not be written', hook,
                           resource)
+            self.broken = (f'The end of {hook} of {resource} could not be '
+                           f'written: {describe(problem)}')
+            self._stopped = True
 
     @property
     def is_stopped(self):

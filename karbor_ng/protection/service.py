@@ -25,6 +25,8 @@ LOG = logging.getLogger(__name__)
 
 #: Renewals in one lease.
 RENEWALS = 4
+#: Seconds between two words that the providers are still offered.
+REFRESH_SECONDS = 60
 
 
 class ProtectionService:
@@ -53,6 +55,7 @@ class ProtectionService:
             self._conf.max_concurrent_operations,
             thread_name_prefix='operation')
         self._running = {}
+        self._refreshed_at = time.monotonic()
         self._lock = threading.Lock()
         self._look_now = threading.Event()
         self._stopping = threading.Event()
@@ -107,10 +110,14 @@ class ProtectionService:
         if not self._providers or free <= 0:
             return
         for operation_id in self._db.read(
-                operations.claimable, list(self._providers), free * 2):
+                operations.claimable, self._banks(), free * 2):
             if self._stopping.is_set() or self._free() <= 0:
                 break
             self._claim(operation_id)
+
+    def _banks(self):
+        return {provider.id: provider.bank_uuid
+                for provider in self._providers.values()}
 
     def _free(self):
         with self._lock:
@@ -165,6 +172,7 @@ class ProtectionService:
         while not self._stopped.wait(pause):
             try:
                 self._renew()
+                self._refresh_providers()
                 pause = self._conf.lease_seconds / RENEWALS
             except Exception:
                 # Tried again soon: leases end by themselves if it fails on.
@@ -188,6 +196,13 @@ class ProtectionService:
                 held.renewed(since)
                 if row[1]:
                     held.abort()
+
+    def _refresh_providers(self):
+        now = time.monotonic()
+        if now - self._refreshed_at > REFRESH_SECONDS and self._providers:
+            self._db.write(provider_rows.refresh, self._host,
+                           list(self._providers))
+            self._refreshed_at = now
 
     def _lose(self, operation_id, attempt):
         with self._lock:

@@ -66,6 +66,8 @@ class Verb:
         flow.run(self.tools.pools, graph, self.hooks.hooks_of,
                  self.hooks.run)
         self.journal.lease.check_owned()
+        if self.hooks.broken:
+            raise errors.Error(self.hooks.broken)
         if self.hooks.is_stopped:
             raise errors.Stopping('Not all hooks could run.')
 

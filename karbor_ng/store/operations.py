@@ -66,18 +66,29 @@ def log_status(operation):
     return LOG_STATUSES[operation.type][operation.state]
 
 
-def claimable(session, provider_ids, limit):
+def claimable(session, banks, limit):
     """Return ids of operations that wait for a worker, oldest first.
 
-    Those that are queued, and those whose worker let its lease run out.
+    Those that are queued, and those whose worker let its lease run out, as
+    far as the worker sees the bank that they are about.
+
+    :param banks: ``{provider id: uuid of the worker's bank}``
     """
     now = store_session.now(session)
     free = sa.or_(Operation.state == 'queued',
                   sa.and_(Operation.state == 'running',
                           Operation.lease_until < now))
+    mine = [sa.and_(Operation.provider_id == provider_id,
+                    models.Provider.bank_uuid == bank_uuid,
+                    sa.or_(models.Checkpoint.bank_uuid.is_(None),
+                           models.Checkpoint.bank_uuid == bank_uuid))
+            for provider_id, bank_uuid in banks.items()]
     return session.execute(
         sa.select(Operation.id)
-        .where(free, Operation.provider_id.in_(tuple(provider_ids)))
+        .join(models.Provider, models.Provider.id == Operation.provider_id)
+        .join(models.Checkpoint,
+              models.Checkpoint.id == Operation.checkpoint_id)
+        .where(free, sa.or_(sa.false(), *mine))
         .order_by(Operation.created_at, Operation.id).limit(limit)
     ).scalars().all()
 

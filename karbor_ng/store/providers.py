@@ -2,21 +2,46 @@
 # SPDX-License-Identifier: Apache-2.0
 """Providers: what the protection services said they have loaded."""
 
+import datetime
+
+from oslo_db import exception as db_exception
 import sqlalchemy as sa
 
 from karbor_ng import errors
 from karbor_ng.store import models
 from karbor_ng.store import query
+from karbor_ng.store import session as store_session
 
 Provider = models.Provider
+
+#: How long a host's word counts after it was last heard.
+FRESH = datetime.timedelta(minutes=10)
 
 
 def publish(session, values):
     """Insert or refresh the row of a provider.
 
-    :raises errors.Conflict: checkpoints of this provider lie in a bank with
-        another marker: what claims to be the provider's bank is not it
+    :raises errors.Conflict: the provider's checkpoints lie in another bank
+        than this one, or another host offers it with another bank: two
+        hosts with a directory of their own each, perhaps
     """
+    _refuse_other_bank(session, values)
+    values = dict(values, published_at=store_session.now(session))
+    if not _put(session, values):
+        try:
+            with session.begin_nested():
+                session.add(Provider(**values))
+        except db_exception.DBDuplicateEntry:
+            # Another service published it in between.
+            _put(session, values)
+
+
+def _put(session, values):
+    return query.change(session, Provider, values,
+                        Provider.id == values['id'])
+
+
+def _refuse_other_bank(session, values):
     held = session.execute(sa.select(models.Checkpoint.bank_uuid).where(
         models.Checkpoint.provider_id == values['id'],
         models.Checkpoint.status != 'deleted',
@@ -26,11 +51,25 @@ def publish(session, values):
         raise errors.Conflict(
             f'Provider {values["id"]} has checkpoints in bank {held[0]}, but '
             f'its configuration leads to bank {values["bank_uuid"]}.')
-    values = dict(values, published_at=models.utcnow())
-    changed = query.change(session, Provider, values,
-                           Provider.id == values['id'])
-    if not changed:
-        session.add(Provider(**values))
+    other = session.execute(sa.select(Provider).where(
+        Provider.id == values['id'],
+        Provider.bank_uuid != values['bank_uuid'],
+        Provider.host != values['host'],
+        Provider.published_at > store_session.now(session) - FRESH,
+    )).scalars().first()
+    if other:
+        raise errors.Conflict(
+            f'Host {other.host} offers provider {values["id"]} with bank '
+            f'{other.bank_uuid}, but here its configuration leads to bank '
+            f'{values["bank_uuid"]}: all hosts must see the same bank.')
+
+
+def refresh(session, host, provider_ids):
+    """Say that the host still offers what it published."""
+    query.change(session, Provider,
+                 {'published_at': store_session.now(session)},
+                 Provider.host == host,
+                 Provider.id.in_(tuple(provider_ids)))
 
 
 def withdraw(session, host, keep):

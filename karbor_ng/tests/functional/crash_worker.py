@@ -87,8 +87,8 @@ def _only_plan(plan_id):
     """Leave what belongs to other plans to other workers."""
     real = operations.claimable
 
-    def claimable(db_session, provider_ids, limit):
-        found = real(db_session, provider_ids, 1000)
+    def claimable(db_session, banks, limit):
+        found = real(db_session, banks, 1000)
         return [operation_id for operation_id in found
                 if db_session.get(models.Operation,
                                   operation_id).plan_id == plan_id][:limit]
@@ -102,7 +102,7 @@ def main(point, plan_id, ready, config):
     db = session.Database.from_conf(conf)
     worker = service.ProtectionService(
         conf, db, keystone.Cloud(conf),
-        credentials.Sealer(conf.credentials.keys),
+        credentials.Sealer(conf.credentials['keys']),
         providers.load_all(conf.protection.provider_config_dir),
         protectables.Protectables())
     worker.start()
