@@ -38,7 +38,7 @@ class ProtectionHints:
     def _cast(self, method, **arguments):
         try:
             self._client.prepare(fanout=True).cast({}, method, **arguments)
-        except Exception:  # whatever the broker's driver raises
+        except Exception:  # noqa: BLE001  (whatever the driver raises)
             LOG.warning('The broker did not take the hint %s %s; the next '
                         'sweep will find it.', method, arguments)
 

@@ -7,6 +7,7 @@ this is the side of the journal and the lease.
 """
 
 import dataclasses
+import functools
 import logging
 import time
 
@@ -162,7 +163,8 @@ def discard(waiter, plugin, session, journal, external, resource):
     deadline = time.monotonic() + plugin.timeout
     for external_id in ids:
         pause = 0.5
-        while not waiter.poll(lambda: kind.remove(session, external_id)):
+        while not waiter.poll(
+                functools.partial(kind.remove, session, external_id)):
             if time.monotonic() > deadline:
                 raise errors.Timeout(
                     f'{kind.name} {external_id} is still there')
