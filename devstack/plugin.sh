@@ -83,6 +83,8 @@ function configure_karbor_providers {
         iniset "$file" provider enabled True
         iniset "$file" file_system_bank_plugin file_system_bank_path \
             "$KARBOR_STATE_PATH/bank"
+        iniset "$file" noop_protection_plugin registry_path \
+            "$KARBOR_STATE_PATH/noop"
         if grep -q "^bank = karbor-swift-bank-plugin" "$file"; then
             configure_karbor_swift_bank "$file"
         fi
