@@ -9,6 +9,7 @@ middleware between, and those that nobody expected.
 import logging
 
 from oslo_db import exception as db_errors
+from oslo_middleware import request_id
 from sqlalchemy import exc as sqlalchemy_errors
 import webob
 import webob.dec
@@ -62,12 +63,12 @@ class Faults:
         except errors.Error as exc:
             return _from_error(exc, req)
         except _DATABASE_AWAY as exc:
-            LOG.error('%s %s: %s', req.method, req.path, exc)
+            LOG.error('%s %s %s: %s', *_which(req), exc)
             return _fault(503, _DATABASE_WORDS)
         except webob.request.DisconnectionError:
             return _fault(400, 'The body ended before its announced length.')
         except Exception:
-            LOG.exception('%s %s failed.', req.method, req.path)
+            LOG.exception('%s %s %s failed.', *_which(req))
             return _fault(500, _UNEXPECTED_WORDS)
         if response.status_int >= 400:
             # We raise errors, so this one is somebody else's.
@@ -79,9 +80,14 @@ class Faults:
         return response
 
 
+def _which(req):
+    """Return what tells one request from others in the log."""
+    return req.environ.get(request_id.ENV_REQUEST_ID), req.method, req.path
+
+
 def _from_error(exc, req):
     if exc.code >= 500 and exc.code != 503:
-        LOG.error('%s %s failed.', req.method, req.path, exc_info=exc)
+        LOG.error('%s %s %s failed.', *_which(req), exc_info=exc)
         return _fault(500, _UNEXPECTED_WORDS)
     headers = {}
     if isinstance(exc, MethodNotAllowed):

@@ -1,0 +1,224 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); see LICENSE.
+# SPDX-License-Identifier: Apache-2.0
+"""The real application over a real database, with rows to ask for.
+
+Apart from the tests because stories, matrices and samples start with it.
+"""
+
+import datetime
+import json
+
+import fixtures
+import sqlalchemy as sa
+import webob
+
+from karbor_ng import protectables
+from karbor_ng.api import app
+from karbor_ng.keystone import NoCloud
+from karbor_ng.plugins import noop
+from karbor_ng.protection import client
+from karbor_ng.store import checkpoints
+from karbor_ng.store import models
+from karbor_ng.store import operations
+from karbor_ng.store import plans
+from karbor_ng.store import providers
+from karbor_ng.store import restores
+from karbor_ng.tests import fixtures as small
+
+PROJECT = 'e486a2f49695423ca9c47e589b948108'
+OTHER_PROJECT = '7a3b2d1c0f9e4d8c8b7a6f5e4d3c2b1a'
+OWNER = f'demo:{PROJECT}'
+READER = f'auditor:{PROJECT}:reader'
+STRANGER = f'demo2:{OTHER_PROJECT}'
+ADMIN = f'admin:{OTHER_PROJECT}'
+
+VOLUME = 'OS::Cinder::Volume'
+SERVER = 'OS::Nova::Server'
+IMAGE = 'OS::Glance::Image'
+
+PROVIDER_ID = 'cf56bd3e-97a7-4078-b6d5-f36246333fd9'
+SECOND_PROVIDER_ID = '2220f8b1-975d-4621-a872-fa9afb43cb6c'
+PLAN_ID = '9e5475d2-6425-4986-9136-a4f09642297f'
+CHECKPOINT_ID = 'dcb20606-ad71-40a3-80e4-ef0fafdad0c3'
+RUNNING_CHECKPOINT_ID = '5a1f6c0e-6a5c-4a8e-9f5b-0c3f7f1d2e44'
+RESTORE_ID = '22b82aa7-9179-4c71-bba2-caf5c0e68db7'
+OPERATION_ID = '7a16c731-0658-47dd-aa3b-98ee21830e23'
+SYSTEM_VOLUME = '25336116-f38e-4c22-81ad-e9b7bd71ba51'
+DATA_VOLUME = '33b6bb0b-1157-4e66-8553-1c9e14b1c7ba'
+RESTORED_VOLUME = 'a1b7f0f2-6f7c-4c62-9c0e-5f2f5dbb2a10'
+APP_SERVER = 'cb4ef2ff-10f5-46c9-bce4-cf7a49c65a01'
+MOMENT = datetime.datetime(2025, 11, 21, 8, 30, 15, 123456,
+                           tzinfo=datetime.timezone.utc)
+
+_OPTIONS = {
+    VOLUME: {
+        'title': 'Volume Protection Options', 'type': 'object',
+        'properties': {
+            'backup_mode': {
+                'type': 'string', 'default': 'auto', 'title': 'Backup Mode',
+                'enum': ['full', 'incremental', 'auto'],
+                'description': 'How volumes are backed up.'},
+            'force': {
+                'type': 'boolean', 'default': True, 'title': 'Force',
+                'description': 'Whether to back up volumes in use.'}}},
+    SERVER: {
+        'title': 'Server Protection Options', 'type': 'object',
+        'properties': {}},
+}
+_RESTORE = {
+    VOLUME: {
+        'title': 'Volume Protection Restore', 'type': 'object',
+        'properties': {
+            'restore_name': {
+                'type': 'string', 'title': 'Restore Name',
+                'description': 'The name of the restored volume.'}}},
+    SERVER: {
+        'title': 'Server Protection Restore', 'type': 'object',
+        'properties': {}},
+}
+SCHEMAS = {'options_schema': _OPTIONS, 'restore_schema': _RESTORE,
+           'saved_info_schema': {}, 'verify_schema': {}}
+PLAN = {
+    'id': PLAN_ID, 'name': 'My 3 tier application',
+    'description': 'The shop', 'provider_id': PROVIDER_ID,
+    'resources': [
+        {'id': APP_SERVER, 'type': SERVER, 'name': 'App server'},
+        {'id': SYSTEM_VOLUME, 'type': VOLUME, 'name': 'System volume',
+         'extra_info': {'availability_zone': 'az1'}}],
+    'parameters': {VOLUME: {'backup_mode': 'full'}}}
+GRAPH = json.dumps([
+    {'0x0': [VOLUME, DATA_VOLUME, 'Data volume', {'bootable': False}],
+     '0x1': [SERVER, APP_SERVER, 'App server', None],
+     '0x2': [VOLUME, SYSTEM_VOLUME, 'System volume', None]},
+    [['0x1', ['0x0']]]])
+RESOURCES = [
+    {'id': APP_SERVER, 'type': SERVER, 'name': 'App server',
+     'extra_info': {'status': 'ACTIVE'}, 'children': [[VOLUME, DATA_VOLUME]]},
+    {'id': SYSTEM_VOLUME, 'type': VOLUME, 'name': 'System volume',
+     'status': 'in-use', 'extra_info': {'availability_zone': 'az1'}},
+    {'id': DATA_VOLUME, 'type': VOLUME, 'name': 'Data volume',
+     'status': 'available', 'extra_info': None},
+    {'id': 'project', 'type': 'OS::Keystone::Project', 'name': 'demo',
+     'children': [[SERVER, APP_SERVER], [VOLUME, SYSTEM_VOLUME]]}]
+
+
+class Api(fixtures.Fixture):
+    """The application, as ``app``, behind ``auth_strategy = noauth``.
+
+    :param make: keyword arguments for ``make_app``
+    :param url: of a database server; None for SQLite
+    """
+
+    def __init__(self, url=None, **make):
+        self._url = url
+        self._make = make
+
+    def _setUp(self):
+        self.path = self.useFixture(fixtures.TempDir()).path
+        configuration = self.useFixture(small.ConfFixture())
+        self.conf, self.set = configuration.conf, configuration.set
+        self.set('auth_strategy', 'noauth')
+        self.db = self.useFixture(small.DatabaseFixture(self._url)).db
+        self.hints = small.Hints()
+        self.registry = noop.Registry(f'{self.path}/registry')
+        self.registry.put_graph(RESOURCES)
+        self.protectables = protectables.Protectables(
+            extra=noop.protectables(f'{self.path}/registry'))
+        self.client = client.ProtectionClient(self.conf, self.db, self.hints)
+        self.app = self.make_app(**self._make)
+        self.add_providers()
+
+    def make_app(self, **kwargs):
+        """Return one more application over the same rows."""
+        return app.make_app(**{
+            'conf': self.conf, 'db': self.db, 'client': self.client,
+            'cloud': NoCloud(), 'protectables': self.protectables, **kwargs})
+
+    def call(self, method, path, body=None, token=OWNER, app=None,
+             **headers):
+        """Send one request; return webob's response.
+
+        :param path: below ``/v1/PROJECT`` of the token unless it begins with
+            ``/v1`` or is a root path
+        :param body: what becomes JSON, or bytes
+        """
+        if not path.startswith('/v1') and path not in ('/', '/healthcheck'):
+            path = f'/v1/{token.split(":")[1]}{path}'
+        request = webob.Request.blank(path, method=method, headers=headers)
+        if token:
+            request.headers['X-Auth-Token'] = token
+        if body is not None:
+            request.body = (body if isinstance(body, bytes)
+                            else json.dumps(body).encode())
+            request.headers.setdefault('Content-Type', 'application/json')
+            if 'Content-Type' not in headers:
+                request.content_type = 'application/json'
+        return request.get_response(app or self.app)
+
+    def rows(self):
+        """Return how many rows each table has."""
+        def count(session):
+            return {table.name: session.execute(
+                sa.select(sa.func.count()).select_from(table)).scalar()
+                for table in models.Base.metadata.sorted_tables}
+        return self.db.read(count)
+
+    def add_providers(self):
+        for provider_id, name in (
+                (PROVIDER_ID, 'OS Infra Provider'),
+                (SECOND_PROVIDER_ID, 'Filesystem Provider')):
+            self.db.write(providers.publish, {
+                'id': provider_id, 'name': name,
+                'description': 'Uses the services of this cloud.',
+                'schemas': SCHEMAS, 'bank_kind': 'memory', 'host': 'node-1',
+                'capabilities': {VOLUME: ['protect', 'restore', 'delete'],
+                                 SERVER: ['protect', 'restore', 'delete']},
+                'bank_uuid': small.new_id()})
+
+    def add_history(self, project_id=PROJECT):
+        """Add a plan and what was done with it, under the ids above."""
+        self.db.write(_add_history, project_id)
+
+
+def _add_history(session, project_id):
+    shared = {'project_id': project_id, 'user_id': 'demo',
+              'provider_id': PROVIDER_ID, 'created_at': MOMENT}
+    plans.create(session, {**shared, **PLAN, 'status': 'suspended'})
+    _add_checkpoints(session, shared)
+    restores.create(session, {
+        **shared, 'id': RESTORE_ID, 'checkpoint_id': CHECKPOINT_ID,
+        'parameters': {VOLUME: {'restore_name': 'again'}},
+        'status': 'success', 'finished_at': MOMENT})
+    restores.put_resources(session, RESTORE_ID, [
+        {'type': VOLUME, 'id': SYSTEM_VOLUME, 'name': 'System volume',
+         'new_id': RESTORED_VOLUME, 'status': 'available', 'progress': 100,
+         'parameters': {}, 'saved': {}},
+        {'type': SERVER, 'id': APP_SERVER, 'name': 'App server',
+         'new_id': None, 'status': 'error', 'progress': 0,
+         'reason': 'The image is gone.', 'parameters': {}, 'saved': {}}])
+    operations.create(session, {
+        **shared, 'id': OPERATION_ID, 'type': 'protect',
+        'plan_id': PLAN_ID, 'checkpoint_id': CHECKPOINT_ID,
+        'request_id': 'req-9d0a3c22-6a8f-4a5e-9d53-3b7d1f0d3a11',
+        'started_at': MOMENT, 'ended_at': MOMENT})
+    session.execute(sa.update(models.Operation).values(state='done'))
+
+
+def _add_checkpoints(session, shared):
+    shared = {**shared, 'plan_id': PLAN_ID, 'plan': PLAN,
+              'extra_info': {'created_by': 'manual'}}
+    checkpoints.create(session, {
+        **shared, 'id': CHECKPOINT_ID, 'status': 'available',
+        'graph': GRAPH, 'size': 2048, 'finished_at': MOMENT})
+    checkpoints.create(session, {
+        **shared, 'id': RUNNING_CHECKPOINT_ID, 'status': 'protecting',
+        'graph': checkpoints.EMPTY_GRAPH,
+        'created_at': MOMENT + datetime.timedelta(days=1)})
+    checkpoints.put_resources(session, CHECKPOINT_ID, [
+        small.resource_values(
+            type=kind, id=resource_id, name=name, in_plan=in_plan,
+            status='available', progress=100, size=size)
+        for kind, resource_id, name, in_plan, size in (
+            (SERVER, APP_SERVER, 'App server', True, None),
+            (VOLUME, DATA_VOLUME, 'Data volume', False, 1024),
+            (VOLUME, SYSTEM_VOLUME, 'System volume', True, 1024))])
