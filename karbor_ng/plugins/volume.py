@@ -30,6 +30,9 @@ READABLE = ('available', 'in-use', 'error_extending', 'error_restoring')
 #: everything else of the plan waits for it, so not as long as a backup.
 READY_SECONDS = 3600
 
+#: HTTP statuses with which Cinder says that it will not do something.
+REFUSALS = (400, 409)
+
 #: Metadata that says whose a thing is, and that a volume has been filled.
 TAG = 'karbor_tag'
 FILLED = 'karbor_restored_from'
@@ -124,7 +127,9 @@ class _CinderKind(api.Kind):
     def _delete(self, things, external_id):
         try:
             things.delete(external_id)
-        except (exceptions.BadRequest, exceptions.Conflict) as refusal:
+        except exceptions.ClientException as refusal:
+            if refusal.code not in REFUSALS:
+                raise
             status = things.get(external_id).status
             if status not in self.removable:
                 return  # somebody was faster

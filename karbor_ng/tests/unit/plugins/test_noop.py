@@ -7,6 +7,7 @@ import itertools
 import pathlib
 import tempfile
 import threading
+import time
 import unittest
 
 from oslo_config import cfg
@@ -172,6 +173,7 @@ class HooksTest(RegistryCase):
         resource = self.new_resource()
         self.registry.control({'hang': {resource.id: ['on_main']}})
         self.frame.plugin = self.new_plugin(timeout=1)
+        self.frame.sleep = time.sleep
         text = self.frame.refusal(self.frame.protect, resource)
         self.assertIn('after 1 seconds', text)
 
