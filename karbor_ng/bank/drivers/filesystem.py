@@ -133,7 +133,9 @@ class FilesystemBank(driver.BankDriver):
             except (FileNotFoundError, NotADirectoryError,
                     IsADirectoryError):
                 return
-            _sync_directory(self._prune(os.path.dirname(path)))
+            # Another thread may remove, and sync, one more directory.
+            with contextlib.suppress(FileNotFoundError):
+                _sync_directory(self._prune(os.path.dirname(path)))
 
     def _path(self, key):
         """Return the key's path, never one outside the bank's directory."""
