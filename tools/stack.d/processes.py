@@ -8,6 +8,8 @@ before it becomes the service, so that killing tools/stack at any moment
 never leaves a service that nobody knows of.
 """
 
+import contextlib
+import fcntl
 import os
 import pathlib
 import signal
@@ -25,6 +27,21 @@ _INTRODUCE = ('echo $$ $(cut -d" " -f22 /proc/$$/stat) > "$0.part" && '
 def say(text):
     elapsed = time.monotonic() - _BEGAN
     print(f'[{elapsed:6.1f}s] {text}', file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def alone(folder):
+    """Keep others who name this folder out, until the block is left."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        say(f'waiting for somebody else at work in {folder}')
+        fcntl.flock(handle, fcntl.LOCK_EX)
+    try:
+        yield
+    finally:
+        os.close(handle)
 
 
 def start(name, command, env, run=paths.RUN, log=paths.LOG):

@@ -35,11 +35,12 @@ def up():
     HOME.mkdir(mode=0o711, exist_ok=True)
     if HOME.stat().st_uid != os.getuid():
         raise SystemExit(f'{HOME} belongs to somebody else; remove it')
-    _check_ports()
-    _start_mariadb()
-    _start_postgresql()
-    databases.query(f'CREATE DATABASE IF NOT EXISTS {NAME} '
-                    'CHARACTER SET utf8mb4', ports.port('test_mariadb'))
+    with processes.alone(HOME):
+        _check_ports()
+        _start_mariadb()
+        _start_postgresql()
+        databases.query(f'CREATE DATABASE IF NOT EXISTS {NAME} '
+                        'CHARACTER SET utf8mb4', ports.port('test_mariadb'))
     return urls()
 
 
@@ -48,10 +49,6 @@ def down():
     processes.stop(['postgresql'], RUN, sign=2)
     processes.stop(['mariadb'], RUN)
     shutil.rmtree(HOME, ignore_errors=True)
-
-
-def running():
-    return set(processes.running(RUN)) == {'mariadb', 'postgresql'}
 
 
 def urls():

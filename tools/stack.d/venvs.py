@@ -23,6 +23,7 @@ UV = 'uv==0.13.8'
 LOCK_PYTHON = '3.11'
 MARKER = 'complete'
 EDITABLE = 'editable'
+OWNER = 'checkout'
 
 
 def say(text):
@@ -40,6 +41,7 @@ def ready(name):
     venv = folder(name)
     with _locked(venv):
         if not (venv / MARKER).exists():
+            _forget_lost_checkouts()
             _build(name, venv)
         if name == 'product':
             _install_checkout(venv)
@@ -91,14 +93,34 @@ def _locked(venv):
         yield
 
 
+def _forget_lost_checkouts():
+    """Remove product environments whose checkout is not there any more."""
+    for owner in (paths.CACHE / 'venvs').glob(f'product-*/{OWNER}'):
+        if not pathlib.Path(owner.read_text()).exists():
+            shutil.rmtree(owner.parent, ignore_errors=True)
+
+
 def _build(name, venv):
     say(f'making {venv} (a few minutes, once)')
     shutil.rmtree(venv, ignore_errors=True)
     _uv('venv', '--quiet', '--no-project', '--python', sys.executable, venv)
-    _uv('pip', 'install', '--quiet', '--no-deps', '--python',
-        venv / 'bin' / 'python', '-r', lock_file(name))
+    _install(venv, '--no-deps', '-r', lock_file(name))
     _compile(venv)
+    (venv / OWNER).write_text(str(paths.CHECKOUT))
     (venv / MARKER).touch()
+
+
+def _install(venv, *what, env=()):
+    """Install with uv; where only pip knows the way to an index, with pip."""
+    python = venv / 'bin' / 'python'
+    try:
+        _uv('pip', 'install', '--quiet', '--python', python, *what, env=env)
+    except subprocess.CalledProcessError:
+        say('uv failed, see above; pip tries the same, more slowly')
+        pip = _uv_program().with_name('pip')
+        subprocess.run([pip, '--python', python, 'install', '--quiet', *what],
+                       check=True, stdout=sys.stderr,
+                       env=dict(os.environ, **dict(env)))
 
 
 def _compile(venv):
@@ -123,10 +145,9 @@ def _install_checkout(venv):
     if done.exists() and done.read_text() == digest:
         return
     say(f'installing {paths.CHECKOUT} into {venv}')
-    _uv('pip', 'install', '--quiet', '--no-deps', '--no-build-isolation',
-        '--reinstall', '--python', venv / 'bin' / 'python',
-        '-e', paths.CHECKOUT,
-        env={'SKIP_GENERATE_AUTHORS': '1', 'SKIP_WRITE_GIT_CHANGELOG': '1'})
+    _install(venv, '--no-deps', '--no-build-isolation',
+             '-e', paths.CHECKOUT, env={'SKIP_GENERATE_AUTHORS': '1',
+                                        'SKIP_WRITE_GIT_CHANGELOG': '1'})
     done.write_text(digest)
 
 
