@@ -55,6 +55,7 @@ class Attempt:
 
     :ivar session: the user's rights in the cloud; None before
         :meth:`open_session`, or where there is no cloud
+    :ivar has_access: whether :meth:`open_session` has succeeded
     :ivar restored: ``{original id: new id}``
     """
 
@@ -65,6 +66,7 @@ class Attempt:
         self.provider = tools.providers[operation.provider_id]
         self.journal = journal.Journal(tools.db, operation, lease)
         self.session = None
+        self.has_access = False
         self.restored = {}
 
     def open_session(self):
@@ -73,6 +75,7 @@ class Attempt:
         if self.operation.credentials:
             access = self.tools.sealer.open(self.operation.credentials)
         self.session = self.tools.cloud.user_session(access)
+        self.has_access = True
 
 
 def run(tools, operation, lease):

@@ -96,6 +96,9 @@ class Verb:
         the cloud is asked once more by tag: what the journal lacks is
         written down, what is there twice is removed.
         """
+        if not self.attempt.has_access:
+            # All stays in the journal: deleting the checkpoint meets it.
+            return
         for row in self.journal.externals_of(self.operation.id):
             if row.state == 'gone':
                 continue

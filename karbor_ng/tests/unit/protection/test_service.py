@@ -5,6 +5,7 @@
 import json
 import pathlib
 
+import fixtures
 from oslotest import base
 
 from karbor_ng import errors
@@ -285,6 +286,34 @@ class HandBackTest(ProtectionTestCase):
         self.assertEqual(3, len(self.site.registry.objects()))
         operation = self.site.operation(checkpoint_id)
         self.assertEqual((2, 0), (operation.attempt, operation.resume_count))
+
+    def _caller(self):
+        return environment.context.Caller(
+            'project', 'user', 'req', self.site.sealer.seal('secret'))
+
+    def test_access_lost_amid_an_operation(self):
+        self.site.caller = self._caller()
+        first = self.site.start_worker()
+        self.site.registry.control({'hang': {'v1': ['on_main']}})
+        checkpoint_id = self.site.protect([(VOLUME, 'v1'), (VOLUME, 'v2')])
+        self.site.wait(self.site.registry.objects)
+        self.site.hints.workers.clear()
+        first.stop()
+        self.site.registry.control({})
+        log = self.useFixture(fixtures.FakeLogger())
+        self.site.sealer = environment.credentials.Sealer(
+            [environment.credentials.new_key()])
+        self.site.start_worker()
+        self.site.ended(checkpoint_id, 'error')
+        operation = self.site.operation(checkpoint_id)
+        self.assertIn('[credentials] keys', operation.error_info)
+        self.assertNotIn('Traceback', log.output)
+        # Nobody may touch what was made so far; the next caller may.
+        self.assertNotEqual({}, self.site.registry.objects())
+        self.site.caller = self._caller()
+        self.site.delete(checkpoint_id)
+        self.site.ended(checkpoint_id, 'deleted')
+        self.assertEqual({}, self.site.registry.objects())
 
     def test_given_up_after_too_many_take_overs(self):
         checkpoint_id = None
