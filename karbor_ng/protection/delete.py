@@ -41,7 +41,19 @@ class Delete(verb.Verb):
         self.run_hooks(graph, self._members(graph), self.protecting.id)
         left = [row for row in self._externals() if row.state != 'gone']
         if not left:
-            self.bank.section(self.prefix).delete_prefix('')
+            self._delete_objects()
+
+    def _delete_objects(self):
+        """Delete what is known by key, then whatever a listing still finds.
+
+        Listings of some banks lag behind; what died with an attempt that
+        could not write it down is only in listings.
+        """
+        for row in self.journal.resources():
+            for item in row.objects:
+                self.journal.lease.check()
+                self.bank.delete(item['key'])
+        self.bank.section(self.prefix).delete_prefix('')
 
     def _externals(self):
         return self.journal.externals_of(self.protecting.id)

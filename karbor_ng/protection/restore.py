@@ -13,6 +13,10 @@ from karbor_ng.store import models
 from karbor_ng.store import operations
 from karbor_ng.store import restores
 
+#: Components of a resource's section: "checkpoints", project, checkpoint,
+#: "data", attempt, type and id.
+SECTION_DEPTH = 7
+
 
 class Restore(verb.Verb):
     """Brings back what a checkpoint's manifest describes.
@@ -81,11 +85,11 @@ class Restore(verb.Verb):
             bank=self._data(item, node), objects=[])
 
     def _data(self, item, node):
-        """Return the section that the protecting attempt wrote."""
+        """Return the section that the last protecting attempt wrote."""
         if not item['objects']:
             return self.section(node)
-        where = item['objects'][0]['key'].split('/')
-        return self.bank.section('/'.join(where[:7]))
+        where = item['objects'][-1]['key'].split('/')
+        return self.bank.section('/'.join(where[:SECTION_DEPTH]))
 
     def is_unwanted(self, resource):
         """What a failed restore of a resource made is of no use."""
