@@ -55,7 +55,8 @@ def lock(name):
     everything to the newest releases.
     """
     source = paths.CONSTRAINTS / f'{name}.in'
-    _uv('pip', 'compile', '--quiet', '--python-version', LOCK_PYTHON,
+    _uv('pip', 'compile', '--quiet', '--universal',
+        '--python-version', LOCK_PYTHON,
         '--no-header', '--annotation-style', 'line', source.name,
         '-o', lock_file(name).name, cwd=paths.CONSTRAINTS)
     return lock_file(name)
