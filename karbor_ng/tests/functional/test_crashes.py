@@ -24,7 +24,7 @@ class CrashTest(base.StackTestCase):
     def setUp(self):
         super().setUp()
         self.folder = pathlib.Path(self.useFixture(fixtures.TempDir()).path)
-        self.addCleanup(base.stack, 'start', 'karbor-protection')
+        self.disturb()
 
     def crash(self, point):
         """Start a worker of its own for one volume; return what to watch."""
