@@ -1,0 +1,399 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); see LICENSE.
+# SPDX-License-Identifier: Apache-2.0
+"""Bad input: always a 4xx that names the field, never half a thing."""
+
+import copy
+import json
+
+from oslotest import base
+import testscenarios
+
+from karbor_ng.tests.unit.api import environment
+from karbor_ng.tests.unit.api.environment import CHECKPOINT_ID
+from karbor_ng.tests.unit.api.environment import PLAN_ID
+from karbor_ng.tests.unit.api.environment import PROJECT
+from karbor_ng.tests.unit.api.environment import PROVIDER_ID
+from karbor_ng.tests.unit.api.environment import VOLUME
+
+PLAN = {'name': 'n', 'provider_id': PROVIDER_ID,
+        'resources': [{'id': 'a', 'type': VOLUME, 'name': 'v'}],
+        'parameters': {}}
+CHECKPOINT = {'plan_id': PLAN_ID}
+RESTORE = {'provider_id': PROVIDER_ID, 'checkpoint_id': CHECKPOINT_ID,
+           'parameters': {}}
+CHECKPOINTS = f'/providers/{PROVIDER_ID}/checkpoints'
+LONG = 'x' * 256
+DEEP = b'[' * 100000
+LESS_DEEP = b'{"plan":' * 200 + b'1' + b'}' * 200
+GONE = object()
+
+
+def volume(**values):
+    return {'id': 'a', 'type': VOLUME, 'name': 'v', **values}
+
+
+#: Changes of a good plan, and what the error must name.
+PLANS = [
+    ('no name', {'name': GONE}, 'plan.name'),
+    ('null name', {'name': None}, 'plan.name'),
+    ('blank name', {'name': ' \t'}, 'plan.name must not be blank'),
+    ('empty name', {'name': ''}, 'plan.name'),
+    ('long name', {'name': LONG}, 'plan.name'),
+    ('number as name', {'name': 5}, 'plan.name'),
+    ('NUL in name', {'name': 'a\0b'}, 'plan.name'),
+    ('half a surrogate pair', {'name': 'a\ud800'}, 'plan.name'),
+    ('long description', {'description': LONG}, 'plan.description'),
+    ('list as description', {'description': []}, 'plan.description'),
+    ('no provider', {'provider_id': GONE}, 'plan.provider_id'),
+    ('malformed provider', {'provider_id': 'x'}, 'plan.provider_id'),
+    ('unknown provider', {'provider_id': PLAN_ID}, 'plan.provider_id'),
+    ('no resources', {'resources': GONE}, 'plan.resources'),
+    ('empty resources', {'resources': []}, 'plan.resources'),
+    ('null resources', {'resources': None}, 'plan.resources'),
+    ('object as resources', {'resources': {}}, 'plan.resources'),
+    ('text as resource', {'resources': ['a']}, 'plan.resources[0]'),
+    ('too many resources',
+     {'resources': [volume(id=str(n)) for n in range(5001)]},
+     'plan.resources'),
+    ('twice the same',
+     {'resources': [volume(), volume(name='w')]}, 'plan.resources[1].id'),
+    ('resource without id',
+     {'resources': [volume(), {'type': VOLUME, 'name': 'v'}]},
+     'plan.resources[1].id'),
+    ('resource without type',
+     {'resources': [{'id': 'a', 'name': 'v'}]}, 'plan.resources[0].type'),
+    ('resource without name',
+     {'resources': [{'id': 'a', 'type': VOLUME}]}, 'plan.resources[0].name'),
+    ('blank id', {'resources': [volume(id=' ')]}, 'plan.resources[0].id'),
+    ('long id', {'resources': [volume(id=LONG)]}, 'plan.resources[0].id'),
+    ('number as id', {'resources': [volume(id=7)]}, 'plan.resources[0].id'),
+    ('long resource name',
+     {'resources': [volume(name=LONG)]}, 'plan.resources[0].name'),
+    ('long type', {'resources': [volume(type=LONG)]},
+     'plan.resources[0].type'),
+    ('type without plugin', {'resources': [volume(type='OS::No::Thing')]},
+     'plan.resources[0].type'),
+    ('NUL deep inside',
+     {'resources': [volume(extra_info={'a': ['b\0']})]},
+     'plan.resources[0].extra_info.a[0]'),
+    ('huge number',
+     {'resources': [volume(extra_info=2 ** 64)]},
+     'plan.resources[0].extra_info'),
+    ('list as parameters', {'parameters': []}, 'plan.parameters'),
+    ('parameters of an unknown type',
+     {'parameters': {'OS::No::Thing': {}}}, 'OS::No::Thing'),
+    ('parameters of no resource',
+     {'parameters': {f'{VOLUME}#': {}}}, 'plan.parameters'),
+    ('options that are no object',
+     {'parameters': {VOLUME: 'full'}}, f'plan.parameters.{VOLUME}'),
+    ('unknown option',
+     {'parameters': {VOLUME: {'colour': 1}}}, 'colour'),
+    ('wrong value of an option',
+     {'parameters': {VOLUME: {'backup_mode': 'half'}}}, 'backup_mode'),
+    ('null as option',
+     {'parameters': {VOLUME: {'backup_mode': None}}}, 'backup_mode'),
+    ('unknown field', {'colour': 'red'}, 'colour'),
+    ('status at creation', {'status': 'started'}, 'status'),
+    ('an id of its own', {'id': PLAN_ID}, 'id'),
+]
+UPDATES = [
+    ('nothing', {}, 'plan'),
+    ('other status', {'status': 'running'}, 'plan.status'),
+    ('null status', {'status': None}, 'plan.status'),
+    ('other provider', {'provider_id': PROVIDER_ID}, 'provider_id'),
+    ('blank new name', {'name': ' '}, 'plan.name'),
+    ('no more resources', {'resources': []}, 'plan.resources'),
+    ('new type without plugin', {'resources': [volume(type='OS::No::Thing')]},
+     'plan.resources[0].type'),
+    ('new wrong parameters', {'parameters': {VOLUME: {'colour': 1}}},
+     'plan.parameters'),
+]
+CHECKPOINT_BODIES = [
+    ('no plan', {'plan_id': GONE}, 'checkpoint.plan_id'),
+    ('malformed plan', {'plan_id': 'x'}, 'checkpoint.plan_id'),
+    ('number as plan', {'plan_id': 1}, 'checkpoint.plan_id'),
+    ('text as notes', {'extra_info': 'a'}, 'checkpoint.extra_info'),
+    ('null note', {'extra-info': {'a': None}}, 'checkpoint.extra-info.a'),
+    ('deep note', {'extra_info': {'a': {}}}, 'checkpoint.extra_info.a'),
+    ('fraction as note', {'extra_info': {'a': 1.5}},
+     'checkpoint.extra_info.a'),
+    ('long note', {'extra_info': {'a': 'x' * 1025}},
+     'checkpoint.extra_info.a'),
+    ('long name of a note', {'extra_info': {LONG: 'x'}},
+     'name in checkpoint.extra_info'),
+    ('blank name of a note', {'extra_info': {'': 'x'}},
+     'name in checkpoint.extra_info'),
+    ('many notes', {'extra_info': {str(n): n for n in range(129)}},
+     'checkpoint.extra_info'),
+    ('two notes that differ',
+     {'extra_info': {'a': 1}, 'extra-info': {'a': 2}},
+     'checkpoint.extra-info'),
+]
+RESTORES = [
+    ('restore without provider', {'provider_id': GONE},
+     'restore.provider_id'),
+    ('restore without checkpoint', {'checkpoint_id': GONE},
+     'restore.checkpoint_id'),
+    ('malformed checkpoint', {'checkpoint_id': '1'},
+     'restore.checkpoint_id'),
+    ('credentials', {'restore_auth': {'password': 'secret'}},
+     'restore.restore_auth'),
+    ('target', {'restore_target': ''}, 'restore.restore_target'),
+    ('wrong restore parameters',
+     {'parameters': {VOLUME: {'restore_name': 5}}}, 'restore_name'),
+    ('text as restore parameters', {'parameters': 'a'},
+     'restore.parameters'),
+]
+
+
+def _bodies(method, path, noun, good, changes):
+    for name, change, named in changes:
+        body = {key: value
+                for key, value in {**copy.deepcopy(good), **change}.items()
+                if value is not GONE}
+        yield f'{noun}: {name}', {
+            'method': method, 'path': path, 'named': named, 'status': 400,
+            'body': json.dumps({noun: body}).encode()}
+
+
+def _texts(method, path, noun):
+    for name, text, status in (
+            ('no body', b'', 400),
+            ('no JSON', b'{', 400),
+            ('two values', b'{} {}', 400),
+            ('list', b'[]', 400),
+            ('text', b'"plan"', 400),
+            ('null', b'null', 400),
+            ('empty object', b'{}', 400),
+            ('null inside', b'{"%s": null}' % noun.encode(), 400),
+            ('list inside', b'{"%s": []}' % noun.encode(), 400),
+            ('more beside', b'{"%s": {}, "type": "x"}' % noun.encode(), 400),
+            ('twice the same field',
+             b'{"%s": {}, "%s": {}}' % ((noun.encode(),) * 2), 400),
+            ('NaN', b'{"%s": NaN}' % noun.encode(), 400),
+            ('infinity', b'{"%s": -Infinity}' % noun.encode(), 400),
+            ('too large a number', b'{"%s": 1e999}' % noun.encode(), 400),
+            ('too many digits',
+             b'{"%s": %s}' % (noun.encode(), b'1' * 5000), 400),
+            ('deep', DEEP, 400),
+            ('less deep', LESS_DEEP, 400),
+            ('not UTF-8', b'{"\xff": 1}', 400),
+            ('byte order mark', b'\xef\xbb\xbf{}', 400),
+            ('UTF-16', '{}'.encode('utf-16'), 400),
+            ('too large', b'"' + b'x' * (4 * 1024 * 1024) + b'"', 413)):
+        yield f'{method} {path}: {name}', {
+            'method': method, 'path': path, 'body': text, 'status': status,
+            'named': ''}
+
+
+class BodyTest(testscenarios.WithScenarios, base.BaseTestCase):
+    """Bodies that are wrong in one thing."""
+
+    scenarios = [
+        *_bodies('POST', '/plans', 'plan', PLAN, PLANS),
+        *_bodies('PUT', f'/plans/{PLAN_ID}', 'plan', {}, UPDATES),
+        *_bodies('POST', CHECKPOINTS, 'checkpoint', CHECKPOINT,
+                 CHECKPOINT_BODIES),
+        *_bodies('POST', '/restores', 'restore', RESTORE, RESTORES),
+        *_texts('POST', '/plans', 'plan'),
+        *_texts('PUT', f'/plans/{PLAN_ID}', 'plan'),
+        *_texts('POST', CHECKPOINTS, 'checkpoint'),
+        *_texts('POST', '/restores', 'restore'),
+    ]
+
+    def test_refused(self):
+        api = self.useFixture(environment.Api())
+        api.add_history()
+        plan = api.call('GET', f'/plans/{PLAN_ID}').json
+        before = api.rows()
+        answer = api.call(self.method, self.path, self.body)
+        self.assertEqual(self.status, answer.status_int, answer.text)
+        fault, = answer.json.values()
+        self.assertEqual(self.status, fault['code'])
+        self.assertIn(self.named, fault['message'])
+        self.assertNotIn('x' * 70, fault['message'])
+        self.assertEqual(before, api.rows())
+        self.assertEqual(plan, api.call('GET', f'/plans/{PLAN_ID}').json)
+        self.assertEqual([], api.hints.queued)
+
+
+class GoodBodyTest(base.BaseTestCase):
+    """What the bodies above are changed from is accepted."""
+
+    def test_accepted(self):
+        api = self.useFixture(environment.Api())
+        api.add_history()
+        for path, body in (('/plans', {'plan': PLAN}),
+                           (CHECKPOINTS, {'checkpoint': CHECKPOINT}),
+                           ('/restores', {'restore': RESTORE})):
+            answer = api.call('POST', path, body)
+            self.assertEqual(200, answer.status_int, answer.text)
+
+    def test_limits_are_inclusive(self):
+        api = self.useFixture(environment.Api())
+        resources = [volume(id=f'{number:0255d}', name='x' * 255)
+                     for number in range(5000)]
+        answer = api.call('POST', '/plans', {'plan': dict(
+            PLAN, name='n' * 255, description='d' * 255,
+            resources=resources)})
+        self.assertEqual(200, answer.status_int, answer.text[:500])
+        self.assertEqual(resources, answer.json['plan']['resources'])
+
+    def test_any_script_is_kept(self):
+        api = self.useFixture(environment.Api())
+        name = 'Ünïcödé 中文 🗄️ \u202e"\\'
+        answer = api.call('POST', '/plans', {'plan': dict(
+            PLAN, name=name, resources=[volume(extra_info=[name, 1.5])])})
+        path = f'/plans/{answer.json["plan"]["id"]}'
+        plan = api.call('GET', path).json['plan']
+        self.assertEqual(name, plan['name'])
+        self.assertEqual([name, 1.5], plan['resources'][0]['extra_info'])
+
+
+#: Queries of lists, and what the error must name.
+QUERIES = [
+    ('limit=0', 'limit'), ('limit=-1', 'limit'), ('limit=x', 'limit'),
+    ('limit=', 'limit'), ('limit=1.5', 'limit'), ('limit=%201', 'limit'),
+    ('limit=1&limit=2', 'limit'), ('limit=%EF%BC%95', 'limit'),
+    ('offset=1', 'offset'), ('offset=x', 'offset'),
+    ('marker=nothing', 'marker'), (f'marker={PROJECT}', 'marker'),
+    ('sort=colour', 'colour'), ('sort=id:up', 'sort_dir'),
+    ('sort=', 'sort_key'), ('sort=id,,id', 'sort_key'),
+    ('sort=id:asc:desc', 'sort_dir'), ('sort_key=credentials', 'credentials'),
+    ('sort_key=id&sort_dir=sideways', 'sort_dir'),
+    ('sort=id&sort_key=id', 'sort'), ('sort=id&sort_dir=asc', 'sort'),
+    ('colour=red', 'colour'), ('%00=1', 'query'), ('status=%00', 'query'),
+    ('status=a%0Ab', 'query'), ('status=%FF', 'query'),
+    ('status=%ED%A0%80', 'query'), ('user_id=demo', 'user_id'),
+]
+LISTS = ['/plans', '/restores', '/operation_logs', CHECKPOINTS,
+         f'/protectables/{VOLUME}/instances']
+
+
+class QueryTest(testscenarios.WithScenarios, base.BaseTestCase):
+    """Query strings that are wrong in one thing, for every list."""
+
+    scenarios = [(path, {'path': path}) for path in LISTS]
+
+    def setUp(self):
+        super().setUp()
+        self.api = self.useFixture(environment.Api())
+
+    def test_refused(self):
+        for query, named in QUERIES:
+            answer = self.api.call('GET', f'{self.path}?{query}')
+            self.assertEqual(400, answer.status_int, query)
+            self.assertIn(named, answer.json['badRequest']['message'], query)
+
+    def test_huge_limit_is_clipped(self):
+        answer = self.api.call('GET', f'{self.path}?limit={"9" * 40}')
+        self.assertEqual(200, answer.status_int)
+
+    def test_zero_offset_is_harmless(self):
+        answer = self.api.call('GET', f'{self.path}?offset=0')
+        self.assertEqual(200, answer.status_int)
+
+
+class FilterTest(testscenarios.WithScenarios, base.BaseTestCase):
+    """Filters whose values are malformed."""
+
+    scenarios = [(f'{path}?{query}', {'path': path, 'query': query})
+                 for path, query in (
+        ('/plans', 'provider_id=x'),
+        (CHECKPOINTS, 'plan_id=x'),
+        (CHECKPOINTS, 'start_date=today'),
+        (CHECKPOINTS, 'end_date=2025-13-01'),
+        (CHECKPOINTS, 'end_date=2025-11-01T00:00:00'),
+        (CHECKPOINTS, 'end_date=9999-12-31'),
+        (CHECKPOINTS, 'start_date=0000-01-01'),
+        ('/restores', 'checkpoint_id=x'),
+        ('/operation_logs', 'restore_id=x'),
+        ('/operation_logs', 'plan_id=x'),
+        ('/operation_logs', 'checkpoint_id=x'))]
+
+    def test_refused(self):
+        answer = self.useFixture(environment.Api()).call(
+            'GET', f'{self.path}?{self.query}')
+        self.assertEqual(400, answer.status_int, answer.text)
+        self.assertIn(self.query.partition('=')[0],
+                      answer.json['badRequest']['message'])
+
+
+class PathTest(testscenarios.WithScenarios, base.BaseTestCase):
+    """Paths with something wrong in them."""
+
+    scenarios = [(f'{method} {path}', {
+        'method': method, 'path': path, 'status': status})
+        for method, path, status in (
+            ('GET', '/plans/x', 400),
+            ('PUT', '/plans/x', 400),
+            ('DELETE', '/plans/x', 400),
+            ('GET', '/restores/x', 400),
+            ('GET', '/operation_logs/x', 400),
+            ('GET', '/providers/x', 400),
+            ('GET', '/providers/x/checkpoints', 400),
+            ('POST', '/providers/x/checkpoints', 400),
+            ('GET', f'{CHECKPOINTS}/x', 400),
+            ('DELETE', f'{CHECKPOINTS}/x', 400),
+            ('GET', f'/providers/x/checkpoints/{CHECKPOINT_ID}', 400),
+            ('GET', '/plans/%FF', 400),
+            ('GET', '/plans/%00', 400),
+            ('GET', '/nothing', 404),
+            ('GET', '', 404),
+            ('GET', '//plans', 404),
+            ('GET', '/plans//', 404),
+            ('GET', '/plans/_route', 400),
+            ('GET', '/list', 404),
+            ('GET', '/triggers', 404),
+            ('GET', '/scheduled_operations', 404),
+            ('POST', f'{CHECKPOINTS}/action', 405),
+            ('GET', '/plans/' + 'x' * 5000, 400),
+            ('BREW', '/plans', 405),
+            ('POST', f'/plans/{PLAN_ID}', 405),
+            ('DELETE', '/plans', 405),
+            ('POST', '/providers', 405))]
+
+    def test_refused(self):
+        api = self.useFixture(environment.Api())
+        answer = api.call(self.method, self.path)
+        self.assertEqual(self.status, answer.status_int, answer.text)
+        fault, = answer.json.values()
+        self.assertEqual(self.status, fault['code'])
+        self.assertEqual(self.status == 405, 'Allow' in answer.headers)
+
+
+class ContentTypeTest(base.BaseTestCase):
+    """Bodies must be JSON and say so, or say nothing."""
+
+    def _post(self, content_type):
+        api = self.useFixture(environment.Api())
+        return api.call('POST', '/plans', {'plan': PLAN},
+                        **{'Content-Type': content_type})
+
+    def test_others(self):
+        for content_type in ('text/plain', 'application/xml',
+                             'application/x-www-form-urlencoded',
+                             'multipart/form-data; boundary=x'):
+            answer = self._post(content_type)
+            self.assertEqual(415, answer.status_int)
+            self.assertEqual(415, answer.json['badMediaType']['code'])
+
+    def test_json_with_charset(self):
+        self.assertEqual(200, self._post(
+            'application/json; charset=utf-8').status_int)
+
+    def test_none(self):
+        self.assertEqual(200, self._post('').status_int)
+
+    def test_bodies_of_other_methods_are_not_looked_at(self):
+        api = self.useFixture(environment.Api())
+        answer = api.call('GET', '/plans', b'\xff{',
+                          **{'Content-Type': 'text/plain'})
+        self.assertEqual(200, answer.status_int)
+
+    def test_whatever_is_accepted_the_answer_is_json(self):
+        api = self.useFixture(environment.Api())
+        for accept in ('text/html', 'image/png', '*/*', 'nonsense;;;'):
+            answer = api.call('GET', '/plans', Accept=accept)
+            self.assertEqual(200, answer.status_int)
+            self.assertEqual('application/json', answer.content_type)

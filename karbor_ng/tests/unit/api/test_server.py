@@ -1,0 +1,152 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); see LICENSE.
+# SPDX-License-Identifier: Apache-2.0
+"""The server: real sockets, and stopping while requests are under way."""
+
+import http.client
+import socket
+import threading
+import time
+
+from oslotest import base
+
+from karbor_ng import errors
+from karbor_ng.api import server
+
+
+class Slow:
+    """An application whose requests end when they are told to."""
+
+    def __init__(self):
+        self.begun = threading.Semaphore(0)
+        self.may_end = threading.Event()
+
+    def __call__(self, environ, start_response):
+        if environ['PATH_INFO'] == '/slow':
+            self.begun.release()
+            self.may_end.wait(20)
+        body = b'x' * 3000000 if environ['PATH_INFO'] == '/large' else b'ok'
+        start_response('200 OK', [('Content-Length', str(len(body)))])
+        return [body]
+
+
+class ServerTest(base.BaseTestCase):
+    """One server in this process."""
+
+    def setUp(self):
+        super().setUp()
+        self.app = Slow()
+        listener = server.listen('127.0.0.1', 0)
+        self.addCleanup(listener.close)
+        self.server = server.Server(self.app, listener, threads=4)
+        self.server.start()
+        self.answers = []
+        self.addCleanup(self.app.may_end.set)
+
+    def _connection(self):
+        connection = http.client.HTTPConnection(
+            '127.0.0.1', self.server.port, timeout=20)
+        self.addCleanup(connection.close)
+        return connection
+
+    def _get(self, path):
+        connection = self._connection()
+        connection.request('GET', path)
+        answer = connection.getresponse()
+        return answer.status, len(answer.read())
+
+    def _in_background(self, function, *args):
+        thread = threading.Thread(
+            target=lambda: self.answers.append(function(*args)))
+        thread.start()
+        self.addCleanup(thread.join)
+        return thread
+
+    def test_serves(self):
+        self.assertEqual((200, 2), self._get('/'))
+        self.server.stop(5)
+
+    def test_connections_are_kept(self):
+        connection = self._connection()
+        for _turn in range(3):
+            connection.request('GET', '/')
+            self.assertEqual(b'ok', connection.getresponse().read())
+        self.server.stop(5)
+
+    def test_says_nothing_of_itself(self):
+        connection = self._connection()
+        connection.request('GET', '/')
+        self.assertIsNone(connection.getresponse().getheader('Server'))
+        self.server.stop(5)
+
+    def test_requests_under_way_are_answered(self):
+        clients = [self._in_background(self._get, '/slow')
+                   for _number in range(3)]
+        for _client in clients:
+            self.assertTrue(self.app.begun.acquire(timeout=10))
+        stopping = threading.Thread(target=self.server.stop, args=(15,))
+        stopping.start()
+        time.sleep(0.3)
+        self.assertTrue(stopping.is_alive())
+        self.app.may_end.set()
+        for thread in (*clients, stopping):
+            thread.join(10)
+        self.assertEqual([(200, 2)] * 3, self.answers)
+        self.assertRaises(OSError, self._get, '/')
+
+    def test_idle_connections_do_not_hold_it_up(self):
+        connection = self._connection()
+        connection.request('GET', '/')
+        connection.getresponse().read()
+        began = time.monotonic()
+        self.server.stop(10)
+        self.assertLess(time.monotonic() - began, 5)
+
+    def test_large_answers_arrive_whole(self):
+        connection = self._connection()
+        connection.request('GET', '/large')
+        answer = connection.getresponse()
+        stopping = threading.Thread(target=self.server.stop, args=(15,))
+        stopping.start()
+        self.assertEqual(3000000, len(answer.read()))
+        stopping.join(10)
+        self.assertFalse(stopping.is_alive())
+
+    def test_patience_ends(self):
+        client = self._in_background(self._try, '/slow')
+        self.assertTrue(self.app.begun.acquire(timeout=10))
+        began = time.monotonic()
+        self.server.stop(0.2)
+        self.assertLess(time.monotonic() - began, 5)
+        client.join(10)
+        self.assertEqual(['cut off'], self.answers)
+
+    def _try(self, path):
+        try:
+            return self._get(path)
+        except (OSError, http.client.HTTPException):
+            return 'cut off'
+
+
+class ListenTest(base.BaseTestCase):
+    """Getting a socket."""
+
+    def test_port_in_use(self):
+        taken = server.listen('127.0.0.1', 0)
+        self.addCleanup(taken.close)
+        port = taken.getsockname()[1]
+        problem = self.assertRaises(errors.ConfigError, server.listen,
+                                    '127.0.0.1', port)
+        self.assertIn(f'127.0.0.1 port {port}: Address already in use',
+                      str(problem))
+
+    def test_address_of_another_host(self):
+        problem = self.assertRaises(errors.ConfigError, server.listen,
+                                    '192.0.2.1', 0)
+        self.assertIn('osapi_karbor_listen', str(problem))
+
+    def test_new_version_of_the_protocol(self):
+        if not socket.has_ipv6:
+            return
+        listener = server.listen('::1', 0)
+        self.addCleanup(listener.close)
+        self.assertEqual(socket.AF_INET6, listener.family)

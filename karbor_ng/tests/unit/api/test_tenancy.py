@@ -1,0 +1,155 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); see LICENSE.
+# SPDX-License-Identifier: Apache-2.0
+"""Who may do what: every route, asked by everybody."""
+
+from oslotest import base
+import testscenarios
+
+from karbor_ng.api.v1 import routes
+from karbor_ng.store import checkpoints
+from karbor_ng.tests.unit.api import environment
+from karbor_ng.tests.unit.api import test_bad_input as good
+from karbor_ng.tests.unit.api.environment import ADMIN
+from karbor_ng.tests.unit.api.environment import CHECKPOINT_ID
+from karbor_ng.tests.unit.api.environment import OPERATION_ID
+from karbor_ng.tests.unit.api.environment import OWNER
+from karbor_ng.tests.unit.api.environment import PLAN_ID
+from karbor_ng.tests.unit.api.environment import PROJECT
+from karbor_ng.tests.unit.api.environment import PROVIDER_ID
+from karbor_ng.tests.unit.api.environment import READER
+from karbor_ng.tests.unit.api.environment import RESTORE_ID
+from karbor_ng.tests.unit.api.environment import SERVER
+from karbor_ng.tests.unit.api.environment import STRANGER
+
+NOBODY = f'guest:{PROJECT}:guest'
+CHECKPOINT = f'{good.CHECKPOINTS}/{CHECKPOINT_ID}'
+
+#: Route, path, body, and the answers to: a member and a reader of the
+#: project, somebody without roles there, a member of another project. Those
+#: of another project ask below their own.
+ANSWERS = [
+    ('GET providers', '/providers', None, 200, 200, 403, 200),
+    ('GET providers/*', f'/providers/{PROVIDER_ID}', None,
+     200, 200, 403, 200),
+    ('GET protectables', '/protectables', None, 200, 200, 403, 200),
+    ('GET protectables/*', f'/protectables/{SERVER}', None,
+     200, 200, 403, 200),
+    ('GET protectables/*/instances', f'/protectables/{SERVER}/instances',
+     None, 200, 200, 403, 200),
+    ('GET protectables/*/instances/*',
+     f'/protectables/{SERVER}/instances/{environment.APP_SERVER}', None,
+     200, 200, 403, 200),
+    ('GET plans', '/plans', None, 200, 200, 403, 200),
+    ('POST plans', '/plans', {'plan': good.PLAN}, 200, 403, 403, 200),
+    ('GET plans/*', f'/plans/{PLAN_ID}', None, 200, 200, 403, 404),
+    ('PUT plans/*', f'/plans/{PLAN_ID}', {'plan': {'name': 'other'}},
+     200, 403, 403, 404),
+    ('DELETE plans/*', f'/plans/{PLAN_ID}', None, 200, 403, 403, 404),
+    ('GET providers/*/checkpoints', good.CHECKPOINTS, None,
+     200, 200, 403, 200),
+    ('POST providers/*/checkpoints', good.CHECKPOINTS,
+     {'checkpoint': good.CHECKPOINT}, 200, 403, 403, 404),
+    ('GET providers/*/checkpoints/*', CHECKPOINT, None, 200, 200, 403, 404),
+    ('DELETE providers/*/checkpoints/*', CHECKPOINT, None,
+     200, 403, 403, 404),
+    ('GET restores', '/restores', None, 200, 200, 403, 200),
+    ('POST restores', '/restores', {'restore': good.RESTORE},
+     200, 403, 403, 404),
+    ('GET restores/*', f'/restores/{RESTORE_ID}', None, 200, 200, 403, 404),
+    ('GET operation_logs', '/operation_logs', None, 200, 200, 403, 200),
+    ('GET operation_logs/*', f'/operation_logs/{OPERATION_ID}', None,
+     200, 200, 403, 404),
+]
+SECRETS = (PLAN_ID, CHECKPOINT_ID, RESTORE_ID, OPERATION_ID, PROJECT)
+
+
+class MatrixTest(testscenarios.WithScenarios, base.BaseTestCase):
+    """Each route, asked by one after the other."""
+
+    scenarios = [(row[0], {'row': row}) for row in ANSWERS]
+
+    def setUp(self):
+        super().setUp()
+        self.api = self.useFixture(environment.Api())
+        self.api.add_history()
+        route, self.path, self.body, *self.expected = self.row
+        self.method = route.partition(' ')[0]
+
+    def _ask(self, token, path=None):
+        return self.api.call(self.method, path or self.path, self.body,
+                             token=token)
+
+    def test_answers(self):
+        # Those who may change something come last.
+        for token, expected in reversed(list(zip(
+                (OWNER, READER, NOBODY, STRANGER), self.expected,
+                strict=True))):
+            before = self.api.rows()
+            answer = self._ask(token)
+            self.assertEqual(expected, answer.status_int,
+                             (token, answer.text))
+            if expected >= 400:
+                self.assertEqual(before, self.api.rows())
+                self.assertEqual([], self.api.hints.queued)
+
+    def test_strangers_see_nothing_of_it(self):
+        answer = self._ask(STRANGER)
+        for secret in SECRETS:
+            if answer.status_int == 200:
+                self.assertNotIn(secret, answer.text)
+
+    def test_what_is_hidden_looks_like_what_is_not_there(self):
+        hidden = self._ask(STRANGER)
+        if hidden.status_int != 404:
+            return
+        empty = environment.Api()
+        self.api = self.useFixture(empty)
+        self.assertEqual(hidden.json, self._ask(STRANGER).json)
+
+    def test_other_projects_in_the_path(self):
+        answer = self._ask(STRANGER, f'/v1/{PROJECT}{self.path}')
+        self.assertEqual(403, answer.status_int)
+        self.assertEqual([], self.api.hints.queued)
+
+    def test_without_a_token(self):
+        answer = self._ask('', f'/v1/{PROJECT}{self.path}')
+        self.assertEqual(401, answer.status_int)
+
+    def test_admins_may_below_any_project(self):
+        answer = self._ask(ADMIN, f'/v1/{PROJECT}{self.path}')
+        self.assertEqual(200, answer.status_int, answer.text)
+
+
+class AllRoutesTest(base.BaseTestCase):
+    """The matrix leaves no route out."""
+
+    def test_complete(self):
+        private = {f'{method} {path.removeprefix("v1/*/")}'
+                   for path, verbs in routes.ROUTES.items()
+                   for method in verbs if path.startswith('v1/*')}
+        self.assertEqual(private, {row[0] for row in ANSWERS})
+
+
+class AdminTest(base.BaseTestCase):
+    """What an admin does for others belongs to them."""
+
+    def setUp(self):
+        super().setUp()
+        self.api = self.useFixture(environment.Api())
+        self.api.add_history()
+
+    def test_checkpoint_belongs_to_the_plans_project(self):
+        answer = self.api.call('POST', good.CHECKPOINTS,
+                               {'checkpoint': good.CHECKPOINT}, token=ADMIN)
+        self.assertEqual(PROJECT, answer.json['checkpoint']['project_id'])
+
+    def test_restore_belongs_to_the_checkpoints_project(self):
+        answer = self.api.call('POST', '/restores',
+                               {'restore': good.RESTORE}, token=ADMIN)
+        self.assertEqual(PROJECT, answer.json['restore']['project_id'])
+
+    def test_deleting(self):
+        answer = self.api.call('DELETE', CHECKPOINT, token=ADMIN)
+        self.assertEqual(200, answer.status_int, answer.text)
+        self.assertEqual('deleting', self.api.db.read(
+            checkpoints.get, CHECKPOINT_ID, PROJECT).status)
