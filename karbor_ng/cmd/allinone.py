@@ -122,8 +122,7 @@ class AllInOne:
         schema.upgrade(self._db)
         known = protectables.Protectables()
         self._service = service.ProtectionService(
-            conf, self._db, cloud, None,
-            providers.load_all(conf.protection.provider_config_dir), known)
+            conf, self._db, cloud, None, _load_providers(conf), known)
         # The service hears of operations directly, by the same methods.
         application = app.make_app(
             conf, self._db,
@@ -144,6 +143,14 @@ class AllInOne:
         self._db.dispose()
 
 
+def _load_providers(conf):
+    try:
+        return providers.load_all(conf.protection.provider_config_dir)
+    except errors.ConfigError as problem:
+        raise errors.ConfigError(
+            f'{problem} The log is {conf.log_file}.') from None
+
+
 def configure(state, debug):
     """Return the conf object; no file of services is read."""
     conf = configuration.load([], config_files=[])
@@ -162,7 +169,17 @@ def configure(state, debug):
             ('lease_seconds', 'protection', 20)):
         conf.set_override(name, value, group)
     log.setup(conf, 'karbor')
+    sys.excepthook = _also_shown(sys.excepthook, state.log)
     return conf
+
+
+def _also_shown(hook, log_file):
+    """Return a hook that shows what would be in the log alone."""
+    def show(kind, problem, trace):
+        hook(kind, problem, trace)
+        print(f'karbor-all-in-one ends, and should not: {problem!r}; '
+              f'{log_file} has more.', file=sys.stderr)
+    return show
 
 
 def find_cloud(name):
@@ -194,7 +211,10 @@ def _refuse_unnamed():
 def _check_backups(cinder):
     try:
         answer = cinder.get('/backups?limit=1')
-    except (exceptions.EndpointNotFound, exceptions.DiscoveryFailure):
+    except (exceptions.EndpointNotFound, exceptions.DiscoveryFailure,
+            ValueError):
+        # The last is keystoneauth's for a region without any of the names
+        # that the service goes by.
         raise errors.ConfigError(
             'The cloud offers no volume service (Cinder) to this user, in '
             'this region: there is nothing to protect. Check region_name, or '

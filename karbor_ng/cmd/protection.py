@@ -83,9 +83,8 @@ def check(conf):
     except db_exception.DBError as problem:
         raise errors.ConfigError(
             f'The database can not be used: {problem}') from problem
-    finally:
-        # The worker must not share a connection with this process.
-        db.dispose()
+    # The worker must not share a connection with this process.
+    db.dispose()
     try:
         rpc.transport(conf)
     except oslo_messaging.exceptions.MessagingException as problem:

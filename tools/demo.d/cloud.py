@@ -12,12 +12,16 @@ import os
 import threading
 import time
 
+from keystoneauth1 import exceptions as keystone_exceptions
 import openstack
+from openstack import exceptions
 
 MIB = 1 << 20
 GIB = 1 << 30
 #: Seconds that one wait for the cloud may take.
 PATIENCE = 1800
+#: Seconds that something gets to become deletable.
+_LEAVING_SECONDS = 300
 #: Statuses in which things stay until somebody does something about them.
 _BAD = ('error', 'error_deleting', 'error_restoring', 'error_extending',
         'killed', 'deactivated')
@@ -29,6 +33,11 @@ class Problem(Exception):
 
 class Stopped(Problem):
     """Somebody wants the demonstration to end."""
+
+
+#: Why something can not be deleted now, but perhaps a little later.
+_NOT_NOW = (Problem, exceptions.SDKException,
+            keystone_exceptions.ClientException)
 
 
 class Cloud:
@@ -200,11 +209,20 @@ class Cloud:
                 or getattr(thing, 'volume_id', None) in self.volume_ids)
 
     def _try_delete(self, kind, thing_id, name, say):
-        say(f'{kind[:-1]} {name or thing_id}')
-        try:
-            self._delete(kind, thing_id, lambda *state: None)
-        except (Problem, openstack.exceptions.SDKException) as error:
-            say(f'{kind[:-1]} {thing_id} stays: {error}')
+        """Delete something as soon as the cloud lets it go.
+
+        A volume that becomes an image, and a backup that is restored, can
+        not be deleted before that has ended.
+        """
+        end = time.monotonic() + _LEAVING_SECONDS
+        while True:
+            say(f'{kind[:-1]} {name or thing_id}')
+            try:
+                return self._delete(kind, thing_id, lambda *state: None)
+            except _NOT_NOW as error:
+                if time.monotonic() > end:
+                    return say(f'{kind[:-1]} {thing_id} stays: {error}')
+            self._check_stopping(1)
 
     def _delete(self, kind, thing_id, say):
         proxy = self._images if kind == 'images' else self._volumes
@@ -214,7 +232,7 @@ class Cloud:
         def status():
             try:
                 return getattr(proxy, f'get_{one}')(thing_id).status
-            except openstack.exceptions.NotFoundException:
+            except exceptions.NotFoundException:
                 return 'deleted'
         self._await(status, 'deleted', f'{one} {thing_id}', say)
 

@@ -76,14 +76,17 @@ class Screen:
         self._console.print(root)
 
     def comparison(self, volumes):
-        """Show ``[(name, SHA-256 before, after)]``; return if all agree."""
+        """Show ``[(name, SHA-256 before, after)]``.
+
+        Return the names of those whose bytes differ.
+        """
         for name, before, after in volumes:
             if before == after:
                 self.say(f'  {name}: {before} before and after', 'green')
             else:
                 self.say(f'  {name} has other bytes: {before} before, '
                          f'{after} after', 'bold red')
-        return all(before == after for _name, before, after in volumes)
+        return [name for name, before, after in volumes if before != after]
 
     def times(self):
         """Show how long each step took."""

@@ -55,7 +55,10 @@ class Story:
         self.url = None
 
     def tell(self):
-        """Tell it; return whether all bytes came back."""
+        """Tell it.
+
+        :raises cloud.Problem: something went wrong, or other bytes came back
+        """
         self._start_service()
         self._make_volumes()
         self._before = self._read('Read the volumes: SHA-256',
@@ -65,10 +68,9 @@ class Story:
         self._restore()
         if self._options.corrupt:
             self._corrupt()
-        equal = self._compare()
+        self._compare()
         if not self._options.keep:
             self._delete_checkpoint()
-        return equal
 
     def _start_service(self):
         name = self._options.os_cloud
@@ -108,12 +110,15 @@ class Story:
                                   'backup_name': f'{self._prefix}-backup'}})
         with self._stage.step('Protect the plan: a checkpoint',
                               self._names()) as lanes:
-            made = self.api.protect(self._plan)
+            self._checkpoint = self.api.protect(self._plan)
             self._checkpoint = self.api.wait(
-                lambda: self.api.checkpoint(self._plan, made['id']),
-                'available', lambda seen: _show(seen, lanes))
-        self._stage.graph(f'checkpoint {made["id"]} of plan '
+                self._look_at_checkpoint, 'available',
+                lambda seen: _show(seen, lanes))
+        self._stage.graph(f'checkpoint {self._checkpoint["id"]} of plan '
                           f'{self._plan["name"]}', self._checkpoint)
+
+    def _look_at_checkpoint(self):
+        return self.api.checkpoint(self._plan, self._checkpoint['id'])
 
     def _delete_volumes(self):
         with self._stage.step('Delete the volumes', self._names()) as lanes:
@@ -164,12 +169,14 @@ class Story:
             self._restored[victim.id] = changed.id
 
     def _compare(self):
-        """Return whether all volumes have the bytes that they had."""
         after = self._read('Read the restored volumes: SHA-256',
                            list(self._restored.values()))
-        return self._stage.comparison([
+        other = self._stage.comparison([
             (one.name, self._before[one.id], after[self._restored[one.id]])
             for one in self._volumes])
+        if other:
+            raise cloud.Problem('These volumes came back with other bytes: '
+                                + ', '.join(other))
 
     def _delete_checkpoint(self):
         with self._stage.step('Delete the checkpoint; nothing of it is left '
@@ -180,12 +187,11 @@ class Story:
                 raise cloud.Problem(f'Left of the checkpoint: {left}')
 
     def _forget_checkpoint(self):
-        checkpoint_id, self._checkpoint = self._checkpoint['id'], None
-        self.api.delete_checkpoint(self._plan, checkpoint_id)
-        self.api.wait(lambda: self.api.checkpoint(self._plan, checkpoint_id),
-                      'deleted')
+        self.api.delete_checkpoint(self._plan, self._checkpoint['id'])
+        self.api.wait(self._look_at_checkpoint, 'deleted')
+        self._checkpoint = None
 
-    def clean(self):
+    def clean(self, say):
         """Remove all that was made, however far it came; return the rest."""
         if self.cloud is None:
             return []
@@ -193,9 +199,12 @@ class Story:
         if self._checkpoint is not None:
             with contextlib.suppress(*PROBLEMS):
                 self._forget_checkpoint()
+        self.stop_service()
+        return self.cloud.clean(say)
+
+    def stop_service(self):
         if self.service is not None:
             self.service.stop()
-        return self.cloud.clean()
 
     def _names(self):
         return [one.name for one in self._volumes]
@@ -288,28 +297,48 @@ def _run(options, stage):
     stage.say(f'This is run {run}: everything that it makes in the cloud is '
               f'called {_prefix(run)}-...')
     story = Story(options, _prefix(run), stage)
-    is_well = False
     try:
-        is_well = story.tell()
-    finally:
-        if options.keep:
-            _tell_kept(story, stage, run, options)
-        else:
-            is_well = _clean(story, stage, run, is_well)
+        story.tell()
+    except BaseException:
+        _end(story, stage, run, options, is_well=False)
+        raise
+    return _end(story, stage, run, options, is_well=True)
+
+
+def _end(story, stage, run, options, is_well):
+    """Clean up, or tell what is kept; return whether that went well."""
+    if not options.keep:
+        is_well = _clean(story, stage, run) and is_well
+        _drop_state(story, stage, is_well)
     stage.times()
+    if options.keep:
+        _tell_kept(story, stage, run, options)
     return is_well
 
 
-def _clean(story, stage, run, is_well):
-    with stage.step('Remove everything from the cloud'):
-        left = story.clean()
-    state = story.service and story.service.state
-    if state and is_well:
+def _clean(story, stage, run):
+    """Return whether nothing is left."""
+    try:
+        with stage.step('Remove everything from the cloud', ['now']) as lanes:
+            left = story.clean(lanes['now'])
+    except BaseException:
+        stage.say(f'Not everything is removed; "tools/demo --clean-up {run}" '
+                  'goes on with it.')
+        raise
+    finally:
+        story.stop_service()
+    return _tell_left(left, stage, run)
+
+
+def _drop_state(story, stage, is_well):
+    if story.service is None:
+        return
+    state = story.service.state
+    if is_well:
         shutil.rmtree(state, ignore_errors=True)
         state.with_suffix('.out').unlink(missing_ok=True)
-    elif state:
-        stage.say(f'The log of karbor-all-in-one: {state}/karbor.log')
-    return _tell_left(left, stage, run) and is_well
+    else:
+        stage.say(f'karbor-all-in-one has logged to {state}/karbor.log')
 
 
 def _tell_left(left, stage, run):
