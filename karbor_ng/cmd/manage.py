@@ -41,9 +41,8 @@ class Verb:
 def db_sync(conf):
     """Upgrade the schema."""
     db = session.Database.from_conf(conf)
-    before = schema.version(db)
-    schema.upgrade(db)
-    after = schema.version(db)
+    before = schema.upgrade(db)
+    after = schema.newest()
     print(f'The database already had schema {after}.' if before == after
           else f'The database has schema {after} now.')
 

@@ -35,9 +35,9 @@ class Json(TypeDecorator):
     cache_ok = True
 
     def load_dialect_impl(self, dialect):
-        return dialect.type_descriptor(
-            mysql.LONGTEXT(charset='utf8mb4')
-            if dialect.name in ('mysql', 'mariadb') else sa.Text())
+        # As it is: PostgreSQL's descriptor of a text is a VARCHAR.
+        return (mysql.LONGTEXT(charset='utf8mb4')
+                if dialect.name in ('mysql', 'mariadb') else sa.TEXT())
 
     def process_bind_param(self, value, dialect):
         return None if value is None else json.dumps(value)

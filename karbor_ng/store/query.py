@@ -5,6 +5,8 @@
 import dataclasses
 
 import sqlalchemy as sa
+from sqlalchemy.ext import compiler
+from sqlalchemy.sql import functions
 
 from karbor_ng import errors
 
@@ -36,7 +38,7 @@ def page(session, model, page, *conditions):
     query = sa.select(model).where(*conditions)
     if page.marker is not None:
         query = query.where(_after(session, model, page, conditions, keys))
-    order = [column.asc() if up else column.desc() for column, up in keys]
+    order = [_ordered(session, column, up) for column, up in keys]
     rows = session.execute(query.order_by(*order).limit(page.limit))
     return rows.scalars().all()
 
@@ -48,7 +50,34 @@ def contains(column, text):
     """
     for special in ('\\', '%', '_'):
         text = text.replace(special, '\\' + special)
-    return sa.func.lower(column).like(f'%{text.lower()}%', escape='\\')
+    return _folded(column).like(_folded(sa.literal(f'%{text}%')),
+                                escape='\\')
+
+
+class _folded(functions.GenericFunction):
+    """Text with its case taken away, however the column is collated."""
+
+    type = sa.String()
+    inherit_cache = True
+
+
+@compiler.compiles(_folded)
+def _folded_by_default(element, render, **kwargs):
+    return f'lower({render.process(element.clauses, **kwargs)})'
+
+
+@compiler.compiles(_folded, 'mysql')
+def _folded_on_mysql(element, render, **kwargs):
+    # Other collations would take the accents away too.
+    return (f'lower({render.process(element.clauses, **kwargs)}) '
+            f'COLLATE utf8mb4_bin')
+
+
+@compiler.compiles(_folded, 'postgresql')
+def _folded_on_postgresql(element, render, **kwargs):
+    # In our columns' collation, C, only A to Z have a lower case.
+    return (f'lower(({render.process(element.clauses, **kwargs)}) '
+            f'COLLATE "default")')
 
 
 def change(session, model, values, *conditions):
@@ -67,6 +96,14 @@ def _sort_columns(model, sort):
     if not any(column.key == 'id' for column, _up in keys):
         keys.append((model.id, keys[0][1] if keys else False))
     return keys
+
+
+def _ordered(session, column, up):
+    order = column.asc() if up else column.desc()
+    if session.bind.dialect.name != 'postgresql' or not column.nullable:
+        return order
+    # The others take nulls as the smallest values by themselves.
+    return order.nulls_first() if up else order.nulls_last()
 
 
 def _after(session, model, page, conditions, keys):

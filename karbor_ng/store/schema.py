@@ -24,6 +24,7 @@ _LOCK = 'karbor_ng schema'
 def upgrade(db):
     """Bring the tables to what this release needs; keep what is in them.
 
+    Return the name of the schema that was there before, None if none was.
     May be called at any time and by several processes at once: one works,
     the others wait for it and find nothing to do. On MySQL a step that is
     interrupted leaves what it has done, because its DDL can not be undone;
@@ -34,7 +35,7 @@ def upgrade(db):
         are those of a later release
     """
     db.connect()
-    db.write(_upgrade)
+    return db.write(_upgrade)
 
 
 def version(db):
@@ -81,6 +82,7 @@ def _upgrade(session):
         configuration = _configuration()
         configuration.attributes['connection'] = connection
         command.upgrade(configuration, 'head')
+        return found
 
 
 def _version(session):

@@ -109,8 +109,12 @@ class Database:
                           retry_on_disconnect=True, retry_on_deadlock=True)
     def read(self, function, *args, **kwargs):
         """Run ``function(session, ...)`` that only reads."""
-        with self._facade.reader.using(_Scope()) as session:
-            return function(session, *args, **kwargs)
+        token = _writing.set(False)
+        try:
+            with self._facade.reader.using(_Scope()) as session:
+                return function(session, *args, **kwargs)
+        finally:
+            _writing.reset(token)
 
     def dispose(self):
         """Close all connections."""
@@ -176,6 +180,12 @@ def _prepare_sqlite(connection, _record):
     cursor.execute('PRAGMA synchronous = FULL')
     cursor.execute('PRAGMA busy_timeout = 60000')
     cursor.close()
+    # Its own knows A to Z only.
+    connection.create_function('lower', 1, _lower, deterministic=True)
+
+
+def _lower(text):
+    return text.lower() if isinstance(text, str) else text
 
 
 def _begin_sqlite(connection):

@@ -7,6 +7,7 @@ here is a real one with the schema that the migrations make.
 """
 
 import atexit
+from concurrent import futures
 import datetime
 import os
 import pathlib
@@ -127,6 +128,22 @@ class DatabaseTest(testscenarios.WithScenarios, base.BaseTestCase):
 
     def read(self, function, *args, **kwargs):
         return self.db.read(function, *args, **kwargs)
+
+
+def together(*functions, timeout=60):
+    """Call functions at the same moment, each in a thread of its own.
+
+    Return what each returned, or the exception it raised, in their order.
+    """
+    barrier = threading.Barrier(len(functions))
+
+    def run(function):
+        barrier.wait(timeout)
+        return function()
+
+    with futures.ThreadPoolExecutor(len(functions)) as pool:
+        running = [pool.submit(run, function) for function in functions]
+    return [one.exception() or one.result() for one in running]
 
 
 class _Spare:
