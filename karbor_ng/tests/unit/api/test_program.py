@@ -1,0 +1,182 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); see LICENSE.
+# SPDX-License-Identifier: Apache-2.0
+"""karbor-api as a process: how it starts, stops, and what it says."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+
+import fixtures
+from oslotest import base
+
+from karbor_ng.tests import fixtures as small
+
+CONFIGURATION = """
+[DEFAULT]
+auth_strategy = {strategy}
+transport_url = {transport}
+osapi_karbor_listen = 127.0.0.1
+osapi_karbor_listen_port = {port}
+osapi_karbor_workers = 2
+[database]
+connection = {database}
+max_retries = 0
+"""
+RUN = 'from karbor_ng.cmd.api import main; main()'
+#: Starting takes a second or two on an idle machine.
+PATIENCE_SECONDS = 60
+
+
+class Program(fixtures.Fixture):
+    """karbor-api with a configuration file."""
+
+    def __init__(self, database, strategy='noauth',
+                 transport='kombu+memory://', port=None):
+        super().__init__()
+        self.port = port or _free_port()
+        self._text = CONFIGURATION.format(
+            database=database, strategy=strategy, transport=transport,
+            port=self.port)
+
+    def _setUp(self):
+        folder = self.useFixture(fixtures.TempDir()).path
+        self._log = os.path.join(folder, 'log')
+        path = os.path.join(folder, 'karbor.conf')
+        with open(path, 'w') as file:
+            file.write(self._text)
+        with open(self._log, 'w') as log:
+            self.process = subprocess.Popen(
+                [sys.executable, '-W', 'ignore', '-c', RUN,
+                 '--config-file', path], stdout=log, stderr=log,
+                start_new_session=True)
+        self.addCleanup(self._end)
+
+    def _end(self):
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        self.process.wait(PATIENCE_SECONDS)
+
+    def log(self):
+        """Return what the program wrote."""
+        with open(self._log) as file:
+            return file.read()
+
+    def get(self, path, **headers):
+        """Return the status of a GET, None while nobody listens."""
+        request = urllib.request.Request(
+            f'http://127.0.0.1:{self.port}{path}', headers=headers)
+        try:
+            with urllib.request.urlopen(request, timeout=20) as answer:
+                return answer.status
+        except urllib.error.HTTPError as exc:
+            return exc.code
+        except OSError:
+            return None
+
+    def wait_until_ready(self):
+        """Return when the program answers."""
+        until = time.monotonic() + PATIENCE_SECONDS
+        while self.get('/healthcheck') != 200:
+            if time.monotonic() > until or self.process.poll() is not None:
+                raise AssertionError(self.log())
+            time.sleep(0.1)
+
+
+def _free_port():
+    with socket.socket() as probe:
+        probe.bind(('127.0.0.1', 0))
+        return probe.getsockname()[1]
+
+
+class LifeTest(base.BaseTestCase):
+    """Starting, serving, reloading, stopping."""
+
+    def setUp(self):
+        super().setUp()
+        self.program = self.useFixture(
+            Program(self.useFixture(small.DatabaseFixture()).url))
+        self.program.wait_until_ready()
+
+    def test_life(self):
+        token = {'X-Auth-Token': 'user:project'}
+        self.assertEqual(
+            200, self.program.get('/v1/project/plans', **token))
+        self.assertEqual(401, self.program.get('/v1/project/plans'))
+        self._reload()
+        self.program.process.send_signal(signal.SIGTERM)
+        self.assertEqual(0, self.program.process.wait(PATIENCE_SECONDS))
+        self.assertEqual(4, self.program.log().count('has stopped'))
+        self.assertNotIn('Traceback', self.program.log())
+        self.assertIsNone(self.program.get('/'))
+
+    def _reload(self):
+        self.program.process.send_signal(signal.SIGHUP)
+        until = time.monotonic() + PATIENCE_SECONDS
+        while self.program.log().count('serves on port') < 4:
+            self.assertLess(time.monotonic(), until, self.program.log())
+            time.sleep(0.1)
+        self.program.wait_until_ready()
+
+    def test_a_second_one_says_why_not(self):
+        second = self.useFixture(Program(
+            self.useFixture(small.DatabaseFixture()).url,
+            port=self.program.port))
+        self.assertEqual(1, second.process.wait(PATIENCE_SECONDS))
+        self.assertIn('Address already in use', second.log())
+
+    def test_stopping_breaks_no_answer(self):
+        statuses, stop = [], threading.Event()
+
+        def ask():
+            while not stop.is_set():
+                statuses.append(self.program.get('/healthcheck'))
+        askers = [threading.Thread(target=ask) for _number in range(4)]
+        for asker in askers:
+            asker.start()
+        time.sleep(0.5)
+        self.program.process.send_signal(signal.SIGTERM)
+        self.program.process.wait(PATIENCE_SECONDS)
+        stop.set()
+        for asker in askers:
+            asker.join()
+        self.assertLessEqual(set(statuses), {200, None})
+        self.assertIn(200, statuses)
+        self.assertNotIn('Traceback', self.program.log())
+
+
+class RefusalTest(base.BaseTestCase):
+    """What keeps it from starting is said in its last line."""
+
+    def _check(self, words, **options):
+        program = self.useFixture(Program(**options))
+        self.assertEqual(1, program.process.wait(PATIENCE_SECONDS))
+        line = program.log().strip().splitlines()[-1]
+        self.assertNotIn('Traceback', program.log())
+        self.assertTrue(line.startswith('karbor-api can not start: '), line)
+        self.assertIn(words, line)
+
+    def test_empty_database(self):
+        url = self.useFixture(small.EmptyDatabaseFixture()).url
+        self._check('karbor-manage db sync', database=url)
+
+    def test_no_database(self):
+        self._check('[database] connection',
+                    database='sqlite:////nowhere/karbor.sqlite')
+
+    def test_no_credentials(self):
+        url = self.useFixture(small.DatabaseFixture()).url
+        self._check('[service_user]', database=url, strategy='keystone')
+
+    def test_unknown_strategy(self):
+        url = self.useFixture(small.DatabaseFixture()).url
+        self._check('auth_strategy', database=url, strategy='magic')
+
+    def test_unknown_transport(self):
+        url = self.useFixture(small.DatabaseFixture()).url
+        self._check('transport_url', database=url, transport='pigeon://')

@@ -1,0 +1,154 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); see LICENSE.
+# SPDX-License-Identifier: Apache-2.0
+"""The examples of the API reference: requests that ran, and their answers.
+
+Run with ``KARBOR_WRITE_SAMPLES=1`` to write them anew. What differs from run
+to run, new ids and times, is made the same before it is compared.
+"""
+
+import json
+import os
+import pathlib
+import re
+import uuid
+
+from oslotest import base
+
+from karbor_ng.api.v1 import routes
+from karbor_ng.tests.unit.api import environment
+from karbor_ng.tests.unit.api.environment import CHECKPOINT_ID
+from karbor_ng.tests.unit.api.environment import PLAN_ID
+from karbor_ng.tests.unit.api.environment import PROVIDER_ID
+from karbor_ng.tests.unit.api.environment import SERVER
+from karbor_ng.tests.unit.api.environment import VOLUME
+
+SAMPLES = (pathlib.Path(__file__).parents[4]
+           / 'api-ref' / 'source' / 'samples')
+CHECKPOINTS = f'/providers/{PROVIDER_ID}/checkpoints'
+PLAN = {'plan': {**{name: value for name, value in environment.PLAN.items()
+                    if name != 'id'}}}
+
+#: Name of the sample, request, body. They run in this order.
+REQUESTS = [
+    ('versions', 'GET /', None),
+    ('providers-list', 'GET /providers?limit=1', None),
+    ('providers-show', f'GET /providers/{PROVIDER_ID}', None),
+    ('protectables-list', 'GET /protectables', None),
+    ('protectables-show', f'GET /protectables/{SERVER}', None),
+    ('instances-list', f'GET /protectables/{VOLUME}/instances?limit=1', None),
+    ('instances-show',
+     f'GET /protectables/{SERVER}/instances/{environment.APP_SERVER}', None),
+    ('plans-create', 'POST /plans', PLAN),
+    ('plans-list', 'GET /plans?limit=1&sort=created_at:asc', None),
+    ('plans-show', f'GET /plans/{PLAN_ID}', None),
+    ('plans-update', f'PUT /plans/{PLAN_ID}',
+     {'plan': {'status': 'started', 'name': 'My 1 tier application'}}),
+    ('checkpoints-create', f'POST {CHECKPOINTS}',
+     {'checkpoint': {'plan_id': PLAN_ID,
+                     'extra_info': {'created_by': 'manual',
+                                    'reason': 'before the upgrade'}}}),
+    ('checkpoints-list', f'GET {CHECKPOINTS}?status=available', None),
+    ('checkpoints-show', f'GET {CHECKPOINTS}/{CHECKPOINT_ID}', None),
+    ('restores-create', 'POST /restores',
+     {'restore': {
+         'provider_id': PROVIDER_ID, 'checkpoint_id': CHECKPOINT_ID,
+         'restore_target': None, 'restore_auth': None,
+         'parameters': {VOLUME: {'restore_name': 'restored'}}}}),
+    ('restores-list', 'GET /restores?status=success', None),
+    ('restores-show', f'GET /restores/{environment.RESTORE_ID}', None),
+    ('operation-logs-list', 'GET /operation_logs?status=available', None),
+    ('operation-logs-show',
+     f'GET /operation_logs/{environment.OPERATION_ID}', None),
+    ('fault', 'POST /plans', {'plan': {'name': 'My 1 tier application'}}),
+]
+
+_KNOWN = {value for value in vars(environment).values()
+          if isinstance(value, str)}
+_ID = re.compile('[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}')
+_MOMENT = re.compile(r'\d{4}-\d\d-\d\dT[0-9:.]{15}')
+_DAY = re.compile(r'"\d{4}-\d\d-\d\d"')
+
+
+class SamplesTest(base.BaseTestCase):
+    """All samples, in one run: later ones show what earlier ones made."""
+
+    def setUp(self):
+        super().setUp()
+        self.api = self.useFixture(environment.Api())
+        self.api.add_history()
+        self._ids = {}
+
+    def test_samples_are_what_is_answered(self):
+        for name, request, body in REQUESTS:
+            method, path = request.split(' ')
+            answer = self.api.call(method, path, body)
+            if body is not None and name != 'fault':
+                self._compare(f'{name}-request', body)
+            self._compare(f'{name}-response', answer.json)
+
+    def test_no_sample_is_left_over(self):
+        wanted = {f'{name}-response.json' for name, _path, _body in REQUESTS}
+        wanted |= {f'{name}-request.json' for name, _path, body in REQUESTS
+                   if body is not None and name != 'fault'}
+        self.assertEqual(wanted, {path.name for path in SAMPLES.iterdir()})
+
+    def _compare(self, name, value):
+        path = SAMPLES / f'{name}.json'
+        text = self._same_each_time(
+            json.dumps(value, indent=4, ensure_ascii=False)) + '\n'
+        if os.environ.get('KARBOR_WRITE_SAMPLES'):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+        self.assertEqual(path.read_text(), text)
+
+    def _same_each_time(self, text):
+        moment = environment.MOMENT.replace(tzinfo=None).isoformat(
+            timespec='microseconds')
+        text = text.replace('http://localhost', 'https://karbor.example')
+        text = _ID.sub(self._same_id, text)
+        text = _MOMENT.sub(moment, text)
+        return _DAY.sub(f'"{moment[:10]}"', text)
+
+    def _same_id(self, match):
+        if match.group() in _KNOWN:
+            return match.group()
+        return self._ids.setdefault(match.group(), str(uuid.uuid5(
+            uuid.NAMESPACE_OID, f'karbor sample {len(self._ids)}')))
+
+
+class ReferenceTest(base.BaseTestCase):
+    """The pages around the samples: they leave nothing out."""
+
+    def _sections(self):
+        for page in sorted((SAMPLES.parent / 'v1').glob('*.inc')):
+            for text in page.read_text().split('.. rest_method:: ')[1:]:
+                yield text.partition('\n')[0], text
+
+    def test_every_route_has_a_section(self):
+        routed = {f'{method} /{path}'
+                  for path, verbs in routes.ROUTES.items()
+                  for method in verbs if path not in ('v1', 'healthcheck')}
+        written = {re.sub(r'\{\w+\}', '*', request)
+                   for request, _text in self._sections()}
+        self.assertEqual(routed, written)
+
+    def test_every_field_is_explained(self):
+        for request, text in self._sections():
+            sample = re.search(r'samples/([a-z-]+-response\.json)', text)
+            if sample:
+                value = json.loads((SAMPLES / sample.group(1)).read_text())
+                explained = set(re.findall(
+                    r'^   - (\w+): \w+$', text.partition('Response')[2],
+                    re.MULTILINE))
+                self.assertEqual(set(), _fields(value) - explained, request)
+
+
+def _fields(value):
+    """Return the names in an answer and in the things that it is about."""
+    names = set(value)
+    for name, thing in value.items():
+        if isinstance(thing, list) and not name.endswith('_links'):
+            thing = thing[0]
+        if isinstance(thing, dict) and name != 'versions':
+            names |= set(thing)
+    return names
