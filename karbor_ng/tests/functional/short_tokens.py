@@ -93,11 +93,7 @@ class ShortTokens(fixtures.Fixture):
 
     def token(self, user):
         """Return a new token of one of the stack's users."""
-        auth = v3.Password(**{**credentials(user), 'auth_url': self._url()})
-        session = keystone_session.Session(auth)
-        body = session.get(f'{self._url()}/auth/tokens', headers={
-            'X-Subject-Token': auth.get_token(session)}).json()
-        return Token(auth.get_access(session), body)
+        return _token(user, self._url())
 
     def _url(self):
         return f'http://{self._address}/v3'
@@ -132,6 +128,19 @@ class ShortTokens(fixtures.Fixture):
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+
+
+def long_token(user):
+    """Return a new token of a user, from the stack's own Keystone."""
+    return _token(user, auth_url())
+
+
+def _token(user, url):
+    auth = v3.Password(**{**credentials(user), 'auth_url': url})
+    session = keystone_session.Session(auth)
+    body = session.get(f'{url}/auth/tokens', headers={
+        'X-Subject-Token': auth.get_token(session)}).json()
+    return Token(auth.get_access(session), body)
 
 
 def credentials(user):
