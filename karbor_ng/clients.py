@@ -25,7 +25,10 @@ def cinder(session, region_name=None):
         ``region_name``, if it has any, say which endpoint is used
     :param region_name: another region than the session's
     :raises errors.Error: this Cinder is too old
+    :raises errors.Unavailable: the catalog has no Cinder, or the deployment
+        has no cloud
     """
+    need_cloud(session)
     place = {
         'service_type': 'block-storage',
         'interface': getattr(session, 'interface', None) or 'public',
@@ -35,6 +38,17 @@ def cinder(session, region_name=None):
     return cinder_client.Client(
         version, session=session, service_type=place['service_type'],
         endpoint_type=place['interface'], region_name=place['region_name'])
+
+
+def need_cloud(session):
+    """Refuse what can not be done where there is no cloud.
+
+    :raises errors.Unavailable: ``session`` is None
+    """
+    if session is None:
+        raise errors.Unavailable(
+            'This deployment has no access to a cloud (auth_strategy = '
+            'noauth), which is needed here.')
 
 
 def _microversion(session, place, oldest, newest):

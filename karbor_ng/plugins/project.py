@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Project: the container of everything else that can be protected."""
 
+from karbor_ng import clients
 from karbor_ng.plugins import api
 
 RESOURCE_TYPE = 'OS::Keystone::Project'
@@ -25,6 +26,7 @@ class ProjectProtectable(api.Protectable):
         return [project]
 
     def show(self, session, resource_id, parameters=None):
+        clients.need_cloud(session)
         if resource_id != session.get_project_id():
             return None
         return api.Resource(RESOURCE_TYPE, resource_id,

@@ -73,10 +73,11 @@ class VolumeProtectable(api.Protectable):
         A server's volume is its child in whatever state it is: leaving it
         out would make a smaller backup than the user believes to have.
         """
+        volumes = clients.cinder(session).volumes.list()
         known = {(parent.type, parent.id): parent for parent in parents}
         found = {parent: [] for parent in parents}
         own_project = session.get_project_id()
-        for item in clients.cinder(session).volumes.list():
+        for item in volumes:
             owners = {(SERVER, attachment['server_id'])
                       for attachment in item.attachments}
             if item.status not in LOST:

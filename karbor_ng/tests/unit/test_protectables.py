@@ -119,6 +119,14 @@ class ProtectablesTest(unittest.TestCase):
                     self.all.children_of(None, [house])
                 self.assertIs(expected, type(caught.exception))
 
+    def test_a_deployment_without_a_cloud_says_so(self):
+        for resource_type in ('OS::Keystone::Project', 'OS::Cinder::Volume'):
+            with self.assertRaisesRegex(errors.Unavailable, 'noauth'):
+                self.all.show(None, resource_type, 'id')
+        with self.assertRaisesRegex(errors.Unavailable, 'noauth'):
+            self.all.children_of(None, [api.Resource(
+                'OS::Keystone::Project', 'id')])
+
     def test_our_own_errors_pass(self):
         self.rooms.problem = errors.CredentialsError('revoked')
         self.assertRaises(errors.CredentialsError, self.all.show, None,
