@@ -8,6 +8,7 @@ import json
 from oslotest import base
 import testscenarios
 
+from karbor_ng.tests import fixtures
 from karbor_ng.tests.unit.api import environment
 from karbor_ng.tests.unit.api.environment import CHECKPOINT_ID
 from karbor_ng.tests.unit.api.environment import PLAN_ID
@@ -217,35 +218,38 @@ class BodyTest(testscenarios.WithScenarios, base.BaseTestCase):
         self.assertEqual([], api.hints.queued)
 
 
-class GoodBodyTest(base.BaseTestCase):
-    """What the bodies above are changed from is accepted."""
+class GoodBodyTest(testscenarios.WithScenarios, base.BaseTestCase):
+    """What the bodies above are changed from is accepted, everywhere."""
+
+    scenarios = fixtures.database_scenarios()
+
+    def setUp(self):
+        super().setUp()
+        self.api = self.useFixture(environment.Api(self.database_url))
 
     def test_accepted(self):
-        api = self.useFixture(environment.Api())
-        api.add_history()
+        self.api.add_history()
         for path, body in (('/plans', {'plan': PLAN}),
                            (CHECKPOINTS, {'checkpoint': CHECKPOINT}),
                            ('/restores', {'restore': RESTORE})):
-            answer = api.call('POST', path, body)
+            answer = self.api.call('POST', path, body)
             self.assertEqual(200, answer.status_int, answer.text)
 
     def test_limits_are_inclusive(self):
-        api = self.useFixture(environment.Api())
         resources = [volume(id=f'{number:0255d}', name='x' * 255)
                      for number in range(5000)]
-        answer = api.call('POST', '/plans', {'plan': dict(
+        answer = self.api.call('POST', '/plans', {'plan': dict(
             PLAN, name='n' * 255, description='d' * 255,
             resources=resources)})
         self.assertEqual(200, answer.status_int, answer.text[:500])
         self.assertEqual(resources, answer.json['plan']['resources'])
 
     def test_any_script_is_kept(self):
-        api = self.useFixture(environment.Api())
         name = 'Ünïcödé 中文 🗄️ \u202e"\\'
-        answer = api.call('POST', '/plans', {'plan': dict(
+        answer = self.api.call('POST', '/plans', {'plan': dict(
             PLAN, name=name, resources=[volume(extra_info=[name, 1.5])])})
         path = f'/plans/{answer.json["plan"]["id"]}'
-        plan = api.call('GET', path).json['plan']
+        plan = self.api.call('GET', path).json['plan']
         self.assertEqual(name, plan['name'])
         self.assertEqual([name, 1.5], plan['resources'][0]['extra_info'])
 

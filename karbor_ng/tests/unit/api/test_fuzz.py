@@ -8,7 +8,9 @@ import urllib.parse
 import hypothesis
 from hypothesis import strategies
 from oslotest import base
+import testscenarios
 
+from karbor_ng.tests import fixtures
 from karbor_ng.tests.unit.api import environment
 from karbor_ng.tests.unit.api import test_bad_input as good
 
@@ -64,12 +66,14 @@ def _put(value, path, replacement):
             return
 
 
-class FuzzTest(base.BaseTestCase):
-    """Whatever comes, the answer says who is to blame."""
+class FuzzTest(testscenarios.WithScenarios, base.BaseTestCase):
+    """Whatever comes, the answer says who is to blame; on all databases."""
+
+    scenarios = fixtures.database_scenarios()
 
     def setUp(self):
         super().setUp()
-        self.api = self.useFixture(environment.Api())
+        self.api = self.useFixture(environment.Api(self.database_url))
         self.api.add_history()
         self.api.set('quota_plans', -1)
 

@@ -33,11 +33,13 @@ NOUNS = {
 class FollowTest(testscenarios.WithScenarios, base.BaseTestCase):
     """Links, for every noun and in several orders."""
 
-    scenarios = [(noun, {'noun': noun}) for noun in NOUNS]
+    scenarios = testscenarios.multiply_scenarios(
+        [(noun, {'noun': noun}) for noun in NOUNS],
+        fixtures.database_scenarios())
 
     def setUp(self):
         super().setUp()
-        self.api = self.useFixture(environment.Api())
+        self.api = self.useFixture(environment.Api(self.database_url))
         self.path, create, values = NOUNS[self.noun]
         # Three moments for all: ties are the rule, not the exception.
         self.ids = [self.api.db.write(create, values(
