@@ -9,6 +9,7 @@ which microversion is spoken with it is the same for all of them.
 from cinderclient import client as cinder_client
 from keystoneauth1 import adapter
 from keystoneauth1 import discover
+from keystoneauth1 import exceptions
 
 from karbor_ng import errors
 
@@ -53,11 +54,11 @@ def need_cloud(session):
 
 def _microversion(session, place, oldest, newest):
     """Agree on a microversion; the session remembers what it was told."""
-    data = adapter.Adapter(session, **place).get_endpoint_data()
-    if data is None:
+    try:
+        data = adapter.Adapter(session, **place).get_endpoint_data()
+    except exceptions.CatalogException as problem:
         raise errors.Unavailable(
-            f'The catalog of this cloud has no endpoint of the service type '
-            f'{place["service_type"]} for us.')
+            f'This cloud has no endpoint for us: {problem}.') from problem
     offered = data.max_microversion or (0, 0)
     if offered < oldest:
         raise errors.Error(

@@ -6,6 +6,10 @@ import time
 import types
 import unittest
 
+from keystoneauth1 import fixture
+from keystoneauth1 import session
+from keystoneauth1.access import access
+from keystoneauth1.identity import access as access_plugin
 from oslo_config import cfg
 import requests
 
@@ -72,10 +76,19 @@ class ClientTest(unittest.TestCase):
             self.assertEqual(spoken, client.api_version.get_string())
             self.assertEqual([], client.volumes.list())
 
+    def test_a_cloud_without_cinder_is_refused(self):
+        token = fixture.V3Token(project_id=fixtures_cloud.PROJECT)
+        token.add_service('compute').add_standard_endpoints(
+            public='http://nova.test')
+        auth = access_plugin.AccessInfoPlugin(access.create(
+            body=token, auth_token='token'))
+        with self.assertRaisesRegex(errors.Unavailable, 'block-storage'):
+            clients.cinder(session.Session(auth))
+
     def test_a_cinder_that_is_too_old_is_refused(self):
-        session = fixtures_cloud.Cinder('3.42').session()
+        old = fixtures_cloud.Cinder('3.42').session()
         with self.assertRaisesRegex(errors.Error, r'3\.42.*3\.43'):
-            clients.cinder(session)
+            clients.cinder(old)
 
 
 class ProtectableTest(VolumeCase):
