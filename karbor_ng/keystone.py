@@ -408,6 +408,12 @@ def _sdk_session(name, who):
     try:
         with _explained(who):
             region = config.OpenStackConfig().get_one(cloud=name)
+        if (region.config.get('auth_type') == 'password'
+                and not region.config['auth'].get('password')):
+            # keystoneauth finds out late, with a bare Exception.
+            raise errors.ConfigError(
+                f'The credentials of {who} have no password: add it, or use '
+                'an auth_type that needs none.')
         region.set_session_constructor(
             lambda **kwargs: Session(interface=region.get_interface(),
                                      region_name=region.get_region_name(),
