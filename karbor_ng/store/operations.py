@@ -100,12 +100,13 @@ def claim(session, operation_id, owner, lease_seconds):
     """
     now = store_session.now(session)
     values = {
-        'state': 'running', 'owner': owner,
-        'lease_until': now + datetime.timedelta(seconds=lease_seconds),
-        'attempt': Operation.attempt + 1,
+        # Before the state, which it asks for (see query.change).
         'resume_count': sa.case((Operation.state == 'running',
                                  Operation.resume_count + 1),
                                 else_=Operation.resume_count),
+        'state': 'running', 'owner': owner,
+        'lease_until': now + datetime.timedelta(seconds=lease_seconds),
+        'attempt': Operation.attempt + 1,
         'started_at': sa.func.coalesce(
             Operation.started_at,
             sa.literal(models.utcnow(), type_=models.Time)),

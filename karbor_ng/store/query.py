@@ -81,9 +81,13 @@ def _folded_on_postgresql(element, render, **kwargs):
 
 
 def change(session, model, values, *conditions):
-    """Update the rows that meet the conditions; return how many did."""
+    """Update the rows that meet the conditions; return how many did.
+
+    Columns are set in the order of ``values``: on MySQL expressions see the
+    new values of columns that were set before.
+    """
     return session.execute(
-        sa.update(model).where(*conditions).values(**values)
+        sa.update(model).where(*conditions).ordered_values(*values.items())
         .execution_options(synchronize_session=False)).rowcount
 
 

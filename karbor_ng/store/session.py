@@ -176,9 +176,9 @@ def _prepare_engine(engine):
 def _prepare_sqlite(connection, _record):
     """Let readers and one writer work at once, and writers wait in line."""
     cursor = connection.cursor()
+    cursor.execute('PRAGMA busy_timeout = 60000')
     cursor.execute('PRAGMA journal_mode = WAL')
     cursor.execute('PRAGMA synchronous = FULL')
-    cursor.execute('PRAGMA busy_timeout = 60000')
     cursor.close()
     # Its own knows A to Z only.
     connection.create_function('lower', 1, _lower, deterministic=True)

@@ -150,7 +150,7 @@ class TransactionTest(fixtures.DatabaseTest):
                                 for count in range(10)), self.names())
 
     def test_changes_are_not_lost(self):
-        """Each of eight reads and adds, in one transaction with the lock."""
+        """Each of eight reads and adds, half of them as another process."""
         plan_id = self.plan(parameters={'count': 0}).id
 
         def add(session):
@@ -159,8 +159,9 @@ class TransactionTest(fixtures.DatabaseTest):
             time.sleep(0.02)
             plan.parameters = {'count': plan.parameters['count'] + 1}
 
+        other = self.database.another()
         self.assertEqual([None] * 8, fixtures.together(
-            *[lambda: self.write(add)] * 8))
+            *[lambda: self.write(add), lambda: other.write(add)] * 4))
         self.assertEqual({'count': 8},
                          self.read(plans.get, plan_id).parameters)
 
