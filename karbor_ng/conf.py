@@ -63,7 +63,7 @@ def prepare(owners=OWNERS):
     log.set_defaults(default_log_levels=log.get_default_log_levels() + [
         'taskflow=WARNING', 'keystonemiddleware=WARNING', 'alembic=WARNING',
         'oslo.messaging=WARNING', 'stevedore=WARNING',
-        'swiftclient=WARNING'])
+        'swiftclient=WARNING', 'waitress.queue=ERROR'])
     register(conf, owners)
     return conf
 
