@@ -68,14 +68,12 @@ def remove(session, volume_id):
     """Remove a volume, its snapshots, its backups and what was restored."""
     cinder = clients.cinder(session)
     of_volume = {'volume_id': volume_id}
-    restored = []
     for backup in cinder.backups.list(search_opts=of_volume):
-        restored += cinder.volumes.list(search_opts={
-            'metadata': {volume.FILLED: backup.id}})
         gone(session, volume.Backup(), backup.id)
     for snapshot in cinder.volume_snapshots.list(search_opts=of_volume):
         gone(session, volume.Snapshot(), snapshot.id)
-    for made in restored:
+    restored = {'name': f'{work.Work.checkpoint_id}@{volume_id}'}
+    for made in cinder.volumes.list(search_opts=restored):
         gone(session, volume.RestoredVolume(), made.id)
     gone(session, volume.RestoredVolume(), volume_id)
 
