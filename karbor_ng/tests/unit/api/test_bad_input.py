@@ -158,33 +158,34 @@ def _bodies(method, path, noun, good, changes):
 
 
 def _texts(method, path, noun):
-    for name, text, status in (
-            ('no body', b'', 400),
-            ('no JSON', b'{', 400),
-            ('two values', b'{} {}', 400),
-            ('list', b'[]', 400),
-            ('text', b'"plan"', 400),
-            ('null', b'null', 400),
-            ('empty object', b'{}', 400),
-            ('null inside', b'{"%s": null}' % noun.encode(), 400),
-            ('list inside', b'{"%s": []}' % noun.encode(), 400),
-            ('more beside', b'{"%s": {}, "type": "x"}' % noun.encode(), 400),
-            ('twice the same field',
-             b'{"%s": {}, "%s": {}}' % ((noun.encode(),) * 2), 400),
-            ('NaN', b'{"%s": NaN}' % noun.encode(), 400),
-            ('infinity', b'{"%s": -Infinity}' % noun.encode(), 400),
-            ('too large a number', b'{"%s": 1e999}' % noun.encode(), 400),
-            ('too many digits',
-             b'{"%s": %s}' % (noun.encode(), b'1' * 5000), 400),
-            ('deep', DEEP, 400),
-            ('less deep', LESS_DEEP, 400),
-            ('not UTF-8', b'{"\xff": 1}', 400),
-            ('byte order mark', b'\xef\xbb\xbf{}', 400),
-            ('UTF-16', '{}'.encode('utf-16'), 400),
-            ('too large', b'"' + b'x' * (4 * 1024 * 1024) + b'"', 413)):
+    good = noun.encode()
+    for name, text, named in (
+            ('no body', b'', 'needs a body'),
+            ('no JSON', b'{', 'not JSON'),
+            ('two values', b'{} {}', 'not JSON'),
+            ('list', b'[]', 'type object'),
+            ('text', b'"plan"', 'type object'),
+            ('null', b'null', 'type object'),
+            ('empty object', b'{}', f'{noun} is missing'),
+            ('null inside', b'{"%s": null}' % good, noun),
+            ('list inside', b'{"%s": []}' % good, noun),
+            ('more beside', b'{"%s": {}, "type": "x"}' % good, 'type'),
+            ('twice the same field', b'{"%s": {}, "%s": {}}' % (good, good),
+             'twice'),
+            ('NaN', b'{"%s": NaN}' % good, 'NaN'),
+            ('infinity', b'{"%s": -Infinity}' % good, '-Infinity'),
+            ('too large a number', b'{"%s": 1e999}' % good, 'out of range'),
+            ('too many digits', b'{"%s": %s}' % (good, b'1' * 5000),
+             'out of range'),
+            ('deep', DEEP, 'nested'),
+            ('less deep', LESS_DEEP, 'nested'),
+            ('not UTF-8', b'{"\xff": 1}', 'UTF-8'),
+            ('byte order mark', b'\xef\xbb\xbf{}', 'not JSON'),
+            ('UTF-16', '{}'.encode('utf-16'), 'UTF-8'),
+            ('too large', b'"' + b'x' * (4 * 1024 * 1024) + b'"', '')):
         yield f'{method} {path}: {name}', {
-            'method': method, 'path': path, 'body': text, 'status': status,
-            'named': ''}
+            'method': method, 'path': path, 'body': text, 'named': named,
+            'status': 413 if name == 'too large' else 400}
 
 
 class BodyTest(testscenarios.WithScenarios, base.BaseTestCase):
