@@ -8,6 +8,7 @@ both rules stand here once.
 """
 
 import copy
+import math
 
 import jsonschema
 
@@ -51,6 +52,8 @@ def effective(resource, parameters, schema):
 
 
 def _check_options(where, options, schema):
+    if not isinstance(options, dict):
+        raise errors.Invalid(f'{where}: must be an object of options')
     properties = schema.get('properties', {})
     unknown = sorted(set(options) - set(properties))
     if unknown:
@@ -77,10 +80,18 @@ def _coerce(value, schema):
         return value
     if 'boolean' in wanted and value.lower() in ('true', 'false'):
         return value.lower() == 'true'
-    for name, convert in (('integer', int), ('number', float)):
+    for name, convert in (('integer', int), ('number', _finite)):
         if name in wanted:
             try:
                 return convert(value)
             except ValueError:
                 pass
     return value
+
+
+def _finite(text):
+    """JSON has no infinity, and nothing that is not a number."""
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(text)
+    return number
