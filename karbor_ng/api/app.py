@@ -62,6 +62,7 @@ def make_app(conf, db, client, cloud, protectables, sealer=None, auth=None):
             lambda inner: sizelimit.RequestBodySizeLimiter(inner, conf),
             routing.WellFormed,
             faults.Faults,
+            authentication.Anonymous,
             lambda inner: http_proxy_to_wsgi.HTTPProxyToWSGI(inner, conf),
             lambda inner: _RequestId(inner, conf)):
         app = middleware(app)

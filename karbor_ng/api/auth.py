@@ -9,6 +9,7 @@ nothing after it knows which one it was.
 import re
 
 from keystonemiddleware import auth_token
+from oslo_middleware import request_id
 
 from karbor_ng import context as request_context
 from karbor_ng import errors
@@ -57,6 +58,22 @@ def _headers(user, project, roles):
         roles = 'admin,member,reader' if user == 'admin' else 'member,reader'
     return {'HTTP_X_IDENTITY_STATUS': 'Confirmed', 'HTTP_X_USER_ID': user,
             'HTTP_X_PROJECT_ID': project, 'HTTP_X_ROLES': roles}
+
+
+class Anonymous:
+    """Middleware for the time until somebody has authenticated.
+
+    What is logged meanwhile carries the id of this request, and not the
+    user of the last one that the thread worked on.
+    """
+
+    def __init__(self, app):
+        self._app = app
+
+    def __call__(self, environ, start_response):
+        request_context.RequestContext(
+            request_id=environ.get(request_id.ENV_REQUEST_ID))
+        return self._app(environ, start_response)
 
 
 class Context:

@@ -9,6 +9,7 @@ import uuid
 import fixtures
 from keystonemiddleware import fixture as keystone_fixture
 from keystonemiddleware import opts
+from oslo_context import context
 from oslotest import base
 
 from karbor_ng import credentials
@@ -109,6 +110,19 @@ class KeystoneTest(base.BaseTestCase):
             answer = self._call(self._token(roles=roles), 'POST', '/plans',
                                 body)
             self.assertEqual(status, answer.status_int, roles)
+
+    def test_log_names_nobody_for_a_token_of_nobody(self):
+        seen = []
+
+        class Handler(logging.Handler):
+            def emit(self, record):
+                seen.append(context.get_current())
+        self.useFixture(fixtures.LogHandler(Handler()))
+        self._call(self._token())
+        answer = self._call(uuid.uuid4().hex)
+        self.assertIsNone(seen[-1].user_id)
+        self.assertEqual(answer.headers['x-openstack-request-id'],
+                         seen[-1].request_id)
 
     def test_other_project(self):
         answer = self._call(self._token(OTHER_PROJECT))
