@@ -150,6 +150,53 @@ class LifeTest(base.BaseTestCase):
         self.assertNotIn('Traceback', self.program.log())
 
 
+ASK = """
+from karbor_ng.api.wsgi import application
+import webob
+for path in ('/healthcheck', '/v1/project/plans'):
+    request = webob.Request.blank(
+        path, headers={'X-Auth-Token': 'user:project'})
+    print(request.get_response(application).status_int)
+"""
+
+
+class WsgiTest(base.BaseTestCase):
+    """The application in a server that is not ours."""
+
+    def _ask(self, environ):
+        return subprocess.run(
+            [sys.executable, '-W', 'ignore', '-c', ASK], text=True,
+            capture_output=True, timeout=PATIENCE_SECONDS,
+            env=dict(os.environ, **environ))
+
+    def _folder(self):
+        folder = self.useFixture(fixtures.TempDir()).path
+        url = self.useFixture(small.DatabaseFixture()).url
+        with open(os.path.join(folder, 'karbor.conf'), 'w') as file:
+            file.write(CONFIGURATION.format(
+                database=url, strategy='noauth', port=1,
+                transport='kombu+memory://'))
+        return folder
+
+    def test_directory(self):
+        ended = self._ask({'OS_KARBOR_CONFIG_DIR': self._folder()})
+        self.assertEqual(['200', '200'], ended.stdout.split(), ended.stderr)
+
+    def test_files(self):
+        folder = self._folder()
+        with open(os.path.join(folder, 'more.conf'), 'w') as file:
+            file.write('[oslo_policy]\nenforce_scope = True\n')
+        ended = self._ask({
+            'OS_KARBOR_CONFIG_DIR': folder,
+            'OS_KARBOR_CONFIG_FILES': 'karbor.conf;more.conf'})
+        self.assertEqual(['200', '200'], ended.stdout.split(), ended.stderr)
+
+    def test_missing_file(self):
+        ended = self._ask({'OS_KARBOR_CONFIG_FILES': '/nowhere/karbor.conf'})
+        self.assertNotEqual(0, ended.returncode)
+        self.assertIn('/nowhere/karbor.conf', ended.stderr)
+
+
 class RefusalTest(base.BaseTestCase):
     """What keeps it from starting is said in its last line."""
 
