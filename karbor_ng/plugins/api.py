@@ -43,8 +43,8 @@ class Protectable(abc.ABC):
 
         :param marker: id of the last resource of the previous page
         :param limit: at most so many; None for all
-        :param filters: dict of ``name`` and ``status``, exact values; others
-            raise :class:`errors.Invalid` naming them
+        :param filters: dict of ``name`` and ``status``, exact values; what
+            else a caller may ask is refused before it comes here
         """
 
     @abc.abstractmethod

@@ -73,9 +73,7 @@ class User:
     def create_volume(self, data, size=1, name=None):
         """Make a volume that starts with these bytes; return it."""
         name = name or f'test-{uuid.uuid4().hex[:8]}'
-        image = self.cloud.image.create_image(
-            name=name, data=data, disk_format='raw', container_format='bare',
-            validate_checksum=False)
+        image = self._upload(data, name)
         volume = self.cloud.block_storage.create_volume(
             name=name, size=size, image_id=image.id)
         volume = self.volume_in(volume.id, 'available')
@@ -90,13 +88,24 @@ class User:
                 range(count)))
 
     def overwrite_volume(self, volume, data):
-        """Put other bytes into a volume's first bytes.
+        """Put other bytes into a volume that is not attached."""
+        image = self._upload(data)
+        volumes = self.cloud.block_storage
+        answer = volumes.post(
+            f'/volumes/{volume.id}/action', microversion='3.68',
+            json={'os-reimage': {'image_id': image.id,
+                                 'reimage_reserved': False}})
+        if answer.status_code != 202:
+            raise AssertionError(f'reimage: {answer.text}')
+        wait(lambda: volumes.get_volume(volume.id).status == 'available',
+             what=f'new bytes in volume {volume.id}')
+        self.cloud.image.delete_image(image.id)
 
-        The cloud's API can not do that; the stack keeps volumes as files.
-        """
-        path = STACK / 'cinder' / 'volumes' / f'volume-{volume.id}'
-        with open(path, 'r+b') as file:
-            file.write(data)
+    def _upload(self, data, name=None):
+        return self.cloud.image.create_image(
+            name=name or f'test-{uuid.uuid4().hex[:8]}', data=data,
+            disk_format='raw', container_format='bare',
+            validate_checksum=False)
 
     def volume_in(self, volume_id, status, seconds=180):
         def look():

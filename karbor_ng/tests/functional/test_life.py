@@ -9,10 +9,8 @@ import testscenarios
 
 from karbor_ng.tests.functional import base
 
-load_tests = testscenarios.load_tests_apply_scenarios
 
-
-class LifeTest(base.StackTestCase):
+class LifeTest(testscenarios.WithScenarios, base.StackTestCase):
 
     scenarios = [
         ('swift', {'provider': base.SWIFT_PROVIDER}),
