@@ -297,11 +297,18 @@ def _parse(argv):
         help='where database, bank, providers and log are kept, made if '
              'missing (default: %(default)s)')
     parser.add_argument(
-        '--port', type=int, default=8799,
+        '--port', type=_port, default=8799,
         help='TCP port of the API, 0 for any free one (default: %(default)s)')
     parser.add_argument('--debug', action='store_true',
                         help='write more into the log')
     return parser.parse_args(argv)
+
+
+def _port(text):
+    port = int(text)
+    if not 0 <= port <= 65535:
+        raise argparse.ArgumentTypeError(f'{port} is no TCP port')
+    return port
 
 
 def _default_state():

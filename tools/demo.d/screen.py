@@ -8,11 +8,12 @@ each step is a line when it begins and a line when it has ended.
 
 import contextlib
 import json
-import threading
 import time
 
 from rich import console
+from rich import live
 from rich import progress
+from rich import spinner
 from rich import table
 from rich import tree
 
@@ -38,30 +39,18 @@ class Screen:
         if not self._console.is_terminal:
             self.say(f'... {text}')
         bars = progress.Progress(
-            progress.SpinnerColumn(), progress.TextColumn('{task.description}'),
-            progress.BarColumn(30), progress.TextColumn('{task.fields[state]}'),
-            progress.TimeElapsedColumn(), console=self._console,
-            transient=True, disable=not self._console.is_terminal)
+            progress.TextColumn('  {task.description}'),
+            progress.BarColumn(20), progress.TaskProgressColumn(),
+            progress.TimeElapsedColumn(),
+            progress.TextColumn('{task.fields[state]}'))
+        shown = console.Group(spinner.Spinner('dots', text), bars)
         since = time.monotonic()
-        with bars:
-            bars.add_task(f'[bold]{text}', total=None, state='')
-            yield {lane: self._lane(bars, lane) for lane in lanes}
+        with live.Live(shown, console=self._console, transient=True,
+                       auto_refresh=self._console.is_terminal):
+            yield {lane: _lane(bars, lane) for lane in lanes}
         seconds = time.monotonic() - since
         self._times.append((text, seconds))
         self.say(f'\u2714 {text}  ({seconds:.1f} s)', style='green')
-
-    def _lane(self, bars, name):
-        task = bars.add_task(f'  {name}', total=None, state='waiting')
-        lock = threading.Lock()
-
-        def say(state, total=None):
-            with lock:
-                if total is None:
-                    bars.update(task, state=state)
-                else:
-                    bars.update(task, completed=state, total=total,
-                                state=f'{100 * state // total} %')
-        return say
 
     def graph(self, title, checkpoint):
         """Show a checkpoint's graph as a tree."""
@@ -97,6 +86,17 @@ class Screen:
         shown.add_section()
         shown.add_row('together', f'{total:.1f}')
         self._console.print(shown)
+
+
+def _lane(bars, name):
+    task = bars.add_task(name, total=None, state='')
+
+    def say(state, total=None):
+        if total is None:
+            bars.update(task, state=state)
+        else:
+            bars.update(task, completed=state, total=total, state='')
+    return say
 
 
 def _grow(branch, key, nodes, children, states):

@@ -61,8 +61,8 @@ class Story:
         """
         self._start_service()
         self._make_volumes()
-        self._before = self._read('Read the volumes: SHA-256',
-                                  [one.id for one in self._volumes])
+        self._before = self._read('Read the volumes: SHA-256', {
+            one.name: one.id for one in self._volumes})
         self._protect()
         self._delete_volumes()
         self._restore()
@@ -94,11 +94,12 @@ class Story:
                     name, given.size, data, lanes[name]), names, self._data)
 
     def _read(self, text, volume_ids):
-        """Return ``{volume id: SHA-256}``."""
-        with self._stage.step(text, volume_ids) as lanes:
+        """Turn ``{name: volume id}`` into ``{name: SHA-256}``."""
+        with self._stage.step(text, self._lanes()) as lanes:
             digests = self._each(
-                lambda volume_id: self.cloud.sha256(
-                    volume_id, lanes[volume_id]), volume_ids)
+                lambda name, volume_id: self.cloud.sha256(
+                    volume_id, lanes[self._lane(name)]),
+                volume_ids.keys(), volume_ids.values())
         return dict(zip(volume_ids, digests, strict=True))
 
     def _protect(self):
@@ -109,11 +110,11 @@ class Story:
                 {service.VOLUME: {'backup_mode': 'full',
                                   'backup_name': f'{self._prefix}-backup'}})
         with self._stage.step('Protect the plan: a checkpoint',
-                              self._names()) as lanes:
+                              self._lanes()) as lanes:
             self._checkpoint = self.api.protect(self._plan)
             self._checkpoint = self.api.wait(
                 self._look_at_checkpoint, 'available',
-                lambda seen: _show(seen, lanes))
+                lambda seen: self._show(seen, lanes))
         self._stage.graph(f'checkpoint {self._checkpoint["id"]} of plan '
                           f'{self._plan["name"]}', self._checkpoint)
 
@@ -121,9 +122,9 @@ class Story:
         return self.api.checkpoint(self._plan, self._checkpoint['id'])
 
     def _delete_volumes(self):
-        with self._stage.step('Delete the volumes', self._names()) as lanes:
+        with self._stage.step('Delete the volumes', self._lanes()) as lanes:
             self._each(lambda one: self.cloud.delete_volume(
-                one.id, lanes[one.name]), self._volumes)
+                one.id, lanes[self._lane(one.name)]), self._volumes)
             left = self.cloud.left('volumes')
             if left:
                 raise cloud.Problem(f'Volumes that were deleted are still '
@@ -135,7 +136,7 @@ class Story:
                 'restore_name': f'{one.name}-restored'}
             for one in self._volumes}
         with self._stage.step('Restore the checkpoint',
-                              self._names()) as lanes:
+                              self._lanes()) as lanes:
             made = self.api.restore(self._plan, self._checkpoint['id'],
                                     parameters)
             restore = self.api.wait(
@@ -147,7 +148,7 @@ class Story:
                                 f'{", ".join(sorted(missing))}.')
 
     def _meet(self, restore, lanes):
-        _show(restore, lanes)
+        self._show(restore, lanes)
         for one in restore['resources']:
             if one['new_id']:
                 self._restored[one['id']] = one['new_id']
@@ -160,8 +161,8 @@ class Story:
         takes its place.
         """
         victim = self._volumes[-1]
-        name = f'{victim.name}-restored'
-        with self._stage.step(f'Flip one byte of {name}',
+        name = self._lane(victim.name)
+        with self._stage.step(f'Flip one byte of the restored {name}',
                               [name]) as lanes:
             changed = self.cloud.replace_volume(
                 self._restored[victim.id], self._options.size,
@@ -169,11 +170,11 @@ class Story:
             self._restored[victim.id] = changed.id
 
     def _compare(self):
-        after = self._read('Read the restored volumes: SHA-256',
-                           list(self._restored.values()))
+        after = self._read('Read the restored volumes: SHA-256', {
+            one.name: self._restored[one.id] for one in self._volumes})
         other = self._stage.comparison([
-            (one.name, self._before[one.id], after[self._restored[one.id]])
-            for one in self._volumes])
+            (name, before, after[name])
+            for name, before in self._before.items()])
         if other:
             raise cloud.Problem('These volumes came back with other bytes: '
                                 + ', '.join(other))
@@ -206,8 +207,20 @@ class Story:
         if self.service is not None:
             self.service.stop()
 
-    def _names(self):
-        return [one.name for one in self._volumes]
+    def _lane(self, name):
+        """Return the short name of a volume."""
+        return name.removeprefix(f'{self._prefix}-')
+
+    def _lanes(self):
+        return [self._lane(one.name) for one in self._volumes]
+
+    def _show(self, seen, lanes):
+        """Show the progress of a checkpoint's or restore's resources."""
+        for one in seen['resources']:
+            say = lanes[self._lane(one['name'])]
+            say(one['status'])
+            if one['progress']:
+                say(one['progress'], 100)
 
     def _each(self, function, *lists):
         """Call a function for each at the same time; return the results."""
@@ -220,15 +233,6 @@ class Story:
             raise
         finally:
             pool.shutdown(cancel_futures=True)
-
-
-def _show(seen, lanes):
-    for one in seen['resources']:
-        if one['name'] in lanes:
-            if one['progress']:
-                lanes[one['name']](one['progress'], 100)
-            else:
-                lanes[one['name']](one['status'])
 
 
 class Stack:
