@@ -34,3 +34,12 @@ sample_config_basename = '_static/karbor'
 policy_generator_config_file = '../../etc/karbor-policy-generator.conf'
 sample_policy_basename = '_static/karbor'
 html_static_path = []
+
+man_pages = [
+    (f'cli/{name}', name, text, '', 1) for name, text in (
+        ('karbor-all-in-one', 'protect what one user has in one cloud'),
+        ('karbor-api', 'serve the REST API of karbor'),
+        ('karbor-protection', 'protect, restore and delete'),
+        ('karbor-manage', 'do what operators of karbor do by hand'),
+        ('karbor-status', 'see what stands against an upgrade'),
+    )]

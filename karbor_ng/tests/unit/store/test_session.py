@@ -199,15 +199,6 @@ class TransactionTest(fixtures.DatabaseTest):
             checkpoints.put_resources, fixtures.new_id(),
             [fixtures.resource_values()])
 
-    def test_processes_write_at_once(self):
-        writers = [subprocess.Popen(
-            [sys.executable, '-c', WRITER, self.database.url], cwd=CHECKOUT,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-            for _ in range(2)]
-        said = [writer.communicate(timeout=120)[0] for writer in writers]
-        self.assertEqual([0, 0], [one.returncode for one in writers], said)
-        self.assertEqual(40, len(self.names()))
-
 
 class ConnectionTest(base.BaseTestCase):
 
@@ -259,3 +250,14 @@ class ConnectionTest(base.BaseTestCase):
             sa.text(f'PRAGMA {name}')).scalar())
             for name in ('journal_mode', 'synchronous', 'foreign_keys')]
         self.assertEqual(['wal', 2, 1], found)
+
+    def test_processes_write_to_sqlite_at_once(self):
+        database = self.useFixture(fixtures.DatabaseFixture())
+        writers = [subprocess.Popen(
+            [sys.executable, '-c', WRITER, database.url], cwd=CHECKOUT,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+            for _ in range(2)]
+        said = [writer.communicate(timeout=120)[0] for writer in writers]
+        self.assertEqual([0, 0], [one.returncode for one in writers], said)
+        self.assertEqual(40, len(database.db.read(
+            plans.list, query.Page())))
