@@ -7,6 +7,7 @@ refused by name: a filter that is ignored shows other rows than were asked
 for.
 """
 
+import collections
 import re
 import urllib.parse
 
@@ -80,8 +81,7 @@ def parameters(req):
     """
     given = req.GET
     if len(given) > len(set(given)):
-        names = list(given)
-        twice = next(name for name in names if names.count(name) > 1)
+        twice, _count = collections.Counter(list(given)).most_common(1)[0]
         raise errors.Invalid(
             f'The query parameter "{twice[:64]}" is there twice.')
     return dict(given)

@@ -18,6 +18,8 @@ from karbor_ng.api import auth
 from karbor_ng.api import faults
 
 _CONTROL_CHARACTER = re.compile('[\0-\x1f\x7f]')
+#: Bytes; far more than all parameters of any list together.
+_LONGEST_QUERY = 16384
 
 
 class Request(core.Request):
@@ -39,13 +41,20 @@ class Request(core.Request):
 
 
 class WellFormed:
-    """WSGI middleware that refuses paths and queries that are no text."""
+    """WSGI middleware that refuses paths and queries that are no text.
+
+    Too long a query is refused as well: reading it takes the square of its
+    length.
+    """
 
     def __init__(self, app):
         self._app = app
 
     def __call__(self, environ, start_response):
         query = environ.get('QUERY_STRING', '')
+        if len(query) > _LONGEST_QUERY:
+            raise errors.Invalid('The query string is longer than '
+                                 f'{_LONGEST_QUERY} bytes.')
         for what, data in (
                 ('path', environ.get('PATH_INFO', '').encode('latin-1')),
                 ('query string', urllib.parse.unquote_to_bytes(query))):

@@ -7,6 +7,8 @@ again. Errors name the field by its path, such as ``plan.resources[0].id``,
 and never quote its value: it can be megabytes, or a secret.
 """
 
+import collections
+import itertools
 import json
 import math
 import re
@@ -19,6 +21,8 @@ from karbor_ng import errors
 #: Far more than any request needs, far less than Python's stack holds.
 _DEEPEST = 32
 _LARGEST_INTEGER = 2 ** 63 - 1
+#: One is told; a body of megabytes can have a million.
+_MOST_PROBLEMS = 20
 _UNWRITABLE = re.compile('[\0\ud800-\udfff]')
 
 #: What a broken rule of a schema is called; ``{}`` is the rule's value.
@@ -75,8 +79,8 @@ class Body:
                 'Content-Type must be application/json, not '
                 f'{req.content_type[:64]}.')
         value = parse(req.body)
-        problem = jsonschema.exceptions.best_match(
-            self._validator.iter_errors(value))
+        problem = jsonschema.exceptions.best_match(itertools.islice(
+            self._validator.iter_errors(value), _MOST_PROBLEMS))
         if problem:
             raise errors.Invalid(_explain(problem))
         return value[self._noun]
@@ -111,8 +115,8 @@ def parse(data, what='The body'):
 def _object(pairs):
     found = dict(pairs)
     if len(found) < len(pairs):
-        names = [name for name, _value in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
+        names = collections.Counter(name for name, _value in pairs)
+        twice, _count = names.most_common(1)[0]
         raise errors.Invalid(f'The field "{twice[:64]}" is there twice.')
     return found
 

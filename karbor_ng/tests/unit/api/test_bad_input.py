@@ -4,6 +4,7 @@
 
 import copy
 import json
+import time
 
 from oslotest import base
 import testscenarios
@@ -259,7 +260,8 @@ class GoodBodyTest(testscenarios.WithScenarios, base.BaseTestCase):
 QUERIES = [
     ('limit=0', 'limit'), ('limit=-1', 'limit'), ('limit=x', 'limit'),
     ('limit=', 'limit'), ('limit=1.5', 'limit'), ('limit=%201', 'limit'),
-    ('limit=1&limit=2', 'limit'), ('limit=%EF%BC%95', 'limit'),
+    ('name=a&limit=1&limit=2', '"limit"'), ('a=1&' * 5000, 'query'),
+    ('limit=%EF%BC%95', 'limit'),
     ('offset=1', 'offset'), ('offset=x', 'offset'),
     ('marker=nothing', 'marker'), (f'marker={PROJECT}', 'marker'),
     ('sort=colour', 'colour'), ('sort=id:up', 'sort_dir'),
@@ -365,6 +367,35 @@ class PathTest(testscenarios.WithScenarios, base.BaseTestCase):
         fault, = answer.json.values()
         self.assertEqual(self.status, fault['code'])
         self.assertEqual(self.status == 405, 'Allow' in answer.headers)
+
+
+class PatienceTest(base.BaseTestCase):
+    """The largest bodies, made to take long: they are refused in time.
+
+    What takes the square of their size would take minutes.
+    """
+
+    def _refuse(self, body, named):
+        self.assertLess(len(body), 4 * 1024 * 1024)
+        api = self.useFixture(environment.Api())
+        began = time.process_time()
+        answer = api.call('POST', '/plans', body)
+        self.assertLess(time.process_time() - began, 15)
+        self.assertEqual(400, answer.status_int)
+        self.assertIn(named, answer.text)
+
+    def test_one_name_twice_among_many(self):
+        names = b','.join(b'"%d":1' % number for number in range(300000))
+        self._refuse(b'{%s,"299999":1}' % names, '299999')
+
+    def test_many_unknown_fields(self):
+        names = b','.join(b'"%d":1' % number for number in range(300000))
+        self._refuse(b'{"plan":{%s}}' % names, 'plan')
+
+    def test_many_wrong_resources(self):
+        self._refuse(b'{"plan":{"name":"n","provider_id":"%s","resources":['
+                     b'%s1]}}' % (PROVIDER_ID.encode(), b'[],' * 1200000),
+                     'plan.resources')
 
 
 class ContentTypeTest(base.BaseTestCase):
