@@ -35,22 +35,33 @@ class Screen:
         """One step of the story, with a bar for each lane.
 
         Yields ``{lane: say}``: ``say(state)`` or ``say(done, total)``.
+
+        :param lanes: their names; None where something else writes to the
+            terminal meanwhile
         """
-        if not self._console.is_terminal:
+        since = time.monotonic()
+        if lanes is None or not self._console.is_terminal:
             self.say(f'... {text}')
+        if lanes is None:
+            yield {}
+        else:
+            with self._bars(text) as bars:
+                yield {lane: _lane(bars, lane) for lane in lanes}
+        seconds = time.monotonic() - since
+        self._times.append((text, seconds))
+        self.say(f'\u2714 {text}  ({seconds:.1f} s)', style='green')
+
+    @contextlib.contextmanager
+    def _bars(self, text):
         bars = progress.Progress(
             progress.TextColumn('  {task.description}'),
             progress.BarColumn(20), progress.TaskProgressColumn(),
             progress.TimeElapsedColumn(),
             progress.TextColumn('{task.fields[state]}'))
         shown = console.Group(spinner.Spinner('dots', text), bars)
-        since = time.monotonic()
         with live.Live(shown, console=self._console, transient=True,
                        auto_refresh=self._console.is_terminal):
-            yield {lane: _lane(bars, lane) for lane in lanes}
-        seconds = time.monotonic() - since
-        self._times.append((text, seconds))
-        self.say(f'\u2714 {text}  ({seconds:.1f} s)', style='green')
+            yield bars
 
     def graph(self, title, checkpoint):
         """Show a checkpoint's graph as a tree."""

@@ -243,18 +243,25 @@ class Stack:
         self._is_ours = False
 
     def start(self):
-        """Start it unless it runs; be its user from now on."""
-        asked = subprocess.run([STACK, 'status'], capture_output=True,
-                               text=True)
-        if asked.returncode:
-            self._is_ours = ' ok\n' not in asked.stdout
-            with self._stage.step('Start an OpenStack on this machine'):
+        """Start it unless it runs; return the name of its user."""
+        states = self._states()
+        if not states or set(states) != {'ok'}:
+            self._is_ours = 'ok' not in states
+            with self._stage.step('Start an OpenStack on this machine', None):
                 if subprocess.run([STACK, 'up', 'cloud']).returncode:
                     raise cloud.Problem('tools/stack could not start it.')
         os.environ['OS_CLIENT_CONFIG_FILE'] = str(STACK_CLOUDS)
         for name in ('no_proxy', 'NO_PROXY'):
             os.environ[name] = '127.0.0.1,' + os.environ.get(name, '')
         return STACK_USER
+
+    @staticmethod
+    def _states():
+        """Return the states of its services; karbor's do not matter."""
+        asked = subprocess.run([STACK, 'status'], capture_output=True,
+                               text=True)
+        return [line.split()[-1] for line in asked.stdout.splitlines()
+                if not line.startswith('karbor-')]
 
     def stop(self):
         """Stop it if it did not run before."""
