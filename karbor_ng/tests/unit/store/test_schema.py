@@ -5,6 +5,7 @@
 import pathlib
 import subprocess
 import sys
+import threading
 
 from alembic import autogenerate
 from alembic import migration
@@ -138,6 +139,27 @@ class SchemaTest(testscenarios.WithScenarios, base.BaseTestCase):
         self.assertEqual([0, 0], [sync.returncode for sync in syncs], said)
         self.assertEqual([schema.newest(), 'None'], sorted(said))
         schema.check(self.db)
+
+    def test_upgrade_waits_for_another(self):
+        other = store_session.Database(self.database.url)
+        self.addCleanup(other.dispose)
+        begun, may_end, order = threading.Event(), threading.Event(), []
+
+        def hold(session):
+            with schema._alone(session.connection()):
+                begun.set()
+                may_end.wait(30)
+                order.append('first')
+
+        def upgrade():
+            begun.wait(30)
+            threading.Timer(0.5, may_end.set).start()
+            schema.upgrade(self.db)
+            order.append('second')
+
+        self.assertEqual([None, None], fixtures.together(
+            lambda: other.write(hold), upgrade))
+        self.assertEqual(['first', 'second'], order)
 
     def test_failed_upgrade_leaves_no_lock(self):
         schema.upgrade(self.db)
