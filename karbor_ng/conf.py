@@ -52,7 +52,8 @@ def load(argv, owners=OWNERS, config_files=None, cli=()):
     conf = prepare(owners)
     conf.register_cli_opts(cli)
     conf(argv, project='karbor', version=version.text(),
-         default_config_files=config_files)
+         default_config_files=config_files,
+         default_config_dirs=None if config_files is None else [])
     return conf
 
 

@@ -99,7 +99,11 @@ def load_all(directory):
     for path in sorted(glob.glob(os.path.join(where, '*.conf'))):
         try:
             provider = _load_file(path)
+        except errors.ConfigError as problem:
+            LOG.error('Provider file %s can not be used: %s', path, problem)
+            continue
         except Exception:
+            # A plugin's own constructor, or a file that is no INI file.
             LOG.exception('Provider file %s can not be used', path)
             continue
         if provider is not None:

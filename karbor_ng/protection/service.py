@@ -6,11 +6,11 @@ Any number of these work on one database. Nothing that matters is only in
 memory: an operation that this process drops is found by another one.
 """
 
+from concurrent import futures
 import logging
 import threading
 import time
 import uuid
-from concurrent import futures
 
 import futurist
 

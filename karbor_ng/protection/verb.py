@@ -4,8 +4,8 @@
 
 import logging
 
-from karbor_ng.bank import bank
 from karbor_ng import errors
+from karbor_ng.bank import bank
 from karbor_ng.protection import flow
 from karbor_ng.protection import hooks
 from karbor_ng.protection import manifest

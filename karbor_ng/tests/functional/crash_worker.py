@@ -14,7 +14,6 @@ import signal
 import sys
 import time
 
-import karbor_ng.cmd  # noqa: F401  (chooses threads before all else)
 from karbor_ng import conf as configuration
 from karbor_ng import credentials
 from karbor_ng import keystone
