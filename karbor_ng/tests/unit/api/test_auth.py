@@ -58,6 +58,8 @@ class NoAuthTest(base.BaseTestCase):
                 'X-Roles': 'admin', 'X-Project-Id': PROJECT,
                 'X-Identity-Status': 'Confirmed', 'X-Is-Admin': 'True',
                 'OpenStack-System-Scope': 'all'}))
+        self.assertEqual(200, self._status(
+            OWNER, **{'OpenStack-System-Scope': 'all'}))
         self.assertEqual(401, self._status('', **{
             'X-Roles': 'admin', 'X-Project-Id': PROJECT, 'X-User-Id': 'a',
             'X-Identity-Status': 'Confirmed'}))

@@ -109,6 +109,8 @@ class MatrixTest(testscenarios.WithScenarios, base.BaseTestCase):
     def test_other_projects_in_the_path(self):
         answer = self._ask(STRANGER, f'/v1/{PROJECT}{self.path}')
         self.assertEqual(403, answer.status_int)
+        # Whatever the rules of an operator say.
+        self.assertIn('project in the path', answer.text)
         self.assertEqual([], self.api.hints.queued)
 
     def test_without_a_token(self):
