@@ -68,11 +68,13 @@ class Server:
         return int(self._server.effective_port)
 
     def start(self):
-        """Begin to serve; return at once."""
+        """Begin to serve; return at once. After a stop it ends at once."""
         self._thread.start()
 
     def stop(self, timeout):
         """Take no more requests, and end when those begun are answered.
+
+        May come before the start, or in the middle of it.
 
         :param timeout: seconds after which what is left is cut off
         """
@@ -83,7 +85,8 @@ class Server:
         self._server.task_dispatcher.shutdown(timeout=_TURN_SECONDS)
         self._ended.set()
         self._server.pull_trigger()
-        self._thread.join()
+        if self._thread.is_alive():
+            self._thread.join()
 
     def _serve(self):
         while not self._ended.is_set():

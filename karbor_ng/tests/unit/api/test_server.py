@@ -127,6 +127,18 @@ class ServerTest(base.BaseTestCase):
             return 'cut off'
 
 
+class EarlyStopTest(base.BaseTestCase):
+    """A stop that comes before the start, as signals may."""
+
+    def test_start_after_stop(self):
+        listener = server.listen('127.0.0.1', 0)
+        self.addCleanup(listener.close)
+        early = server.Server(Slow(), listener, threads=1)
+        early.stop(5)
+        early.start()
+        early.stop(5)
+
+
 class ListenTest(base.BaseTestCase):
     """Getting a socket."""
 
