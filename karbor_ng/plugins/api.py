@@ -144,7 +144,11 @@ class Operation:
     :ivar bank: the resource's own section of the bank: write data there
         while protecting, read it while restoring
     :ivar saved: dict of JSON values: written with the end of each hook,
-        put into the manifest, and there again when restoring and deleting
+        put into the manifest, and there again when restoring and deleting.
+        Some keys mean something to the frame: ``size`` (bytes of backup),
+        ``backup_id``, ``parent_backup`` and ``chain_id`` (how backups build
+        on each other), and ``notes``, a list of texts that users are shown
+        with a resource that ended well
     :ivar restored: while restoring, ``{original id: new id}`` of the
         resources that are restored by now (children are, in
         ``on_complete``)

@@ -166,7 +166,9 @@ class Hooks:
             values.update(status='error', reason=reason)
         elif (hook == member.hooks()[-1]
               and self.reason(resource) is None):
-            values.update(status=self._available, progress=100)
+            values.update(status=self._available, progress=100,
+                          reason=' '.join(member.saved.get('notes', []))
+                          or None)
         self._journal.end_step(resource, hook,
                                'failed' if reason else 'done', started_at,
                                reason, values)

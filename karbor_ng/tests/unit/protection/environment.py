@@ -13,6 +13,7 @@ from karbor_ng import conf as configuration
 from karbor_ng import context
 from karbor_ng import credentials
 from karbor_ng import protectables
+from karbor_ng.plugins import api
 from karbor_ng.plugins import noop
 from karbor_ng.protection import client
 from karbor_ng.protection import providers
@@ -34,6 +35,7 @@ description = For tests
 enabled = True
 bank = karbor-fs-bank-plugin
 plugin = karbor-noop-protection-plugin
+plugin = karbor_ng.tests.unit.protection.environment.NotedProtection
 
 [file_system_bank_plugin]
 file_system_bank_path = {path}/bank
@@ -42,6 +44,17 @@ file_system_bank_path = {path}/bank
 registry_path = {path}/registry
 poll_interval = 0.05
 '''
+
+
+class NotedProtection(api.Protection):
+    """Has something to say about what it did; named by its class."""
+
+    resource_types = ('OS::Test::Noted',)
+
+    class Protect(api.Operation):
+        def on_main(self):
+            self.saved['notes'] = ['The colour was left out.',
+                                   'So was the sound.']
 
 
 class NoSessions:

@@ -112,7 +112,6 @@ class LifeTest(ProtectionTestCase):
     def test_credentials_do_not_outlive_the_operation(self):
         self.site.caller = environment.context.Caller(
             'project', 'user', 'req', self.site.sealer.seal('secret'))
-        checkpoint_id = self.site.protect_unstarted = None
         self.site.start_worker()
         checkpoint_id = self.site.protect([(VOLUME, 'v1')])
         self.site.ended(checkpoint_id)
@@ -120,6 +119,18 @@ class LifeTest(ProtectionTestCase):
         self.assertEqual('done', operation.state)
         self.assertIsNone(operation.credentials)
         self.assertIsNotNone(operation.ended_at)
+
+    def test_notes_of_plugins_are_shown(self):
+        self.site.start_worker()
+        checkpoint_id = self.site.protect([('OS::Test::Noted', 'x')])
+        self.assertEqual('available', self.site.ended(checkpoint_id).status)
+        self.assertEqual('The colour was left out. So was the sound.',
+                         self.site.resources(checkpoint_id)['x'].reason)
+        restore = self.site.restored(self.site.restore(checkpoint_id))
+        self.assertEqual('success', restore.status)
+        row = self.site.db.read(restores.resources, restore.id)[0]
+        self.assertEqual('skipped', row.status)
+        self.assertIn('can not restore', row.reason)
 
     def test_lost_hints_are_found_by_the_sweep(self):
         self.site.start_worker()
@@ -316,9 +327,7 @@ class HandBackTest(ProtectionTestCase):
         self.assertEqual({}, self.site.registry.objects())
 
     def test_given_up_after_too_many_take_overs(self):
-        checkpoint_id = None
-        worker = self.site.start_worker()
-        worker.stop()
+        self.site.start_worker().stop()
         checkpoint_id = self.site.protect([(VOLUME, 'v1')])
         operation = self.site.operation(checkpoint_id)
         for _ in range(7):
