@@ -74,7 +74,7 @@ class Server:
     def stop(self, timeout):
         """Take no more requests, and end when those begun are answered.
 
-        May come before the start, or in the middle of it.
+        Only once; it may come before the start, or in the middle of it.
 
         :param timeout: seconds after which what is left is cut off
         """
@@ -87,12 +87,12 @@ class Server:
         self._server.pull_trigger()
         if self._thread.is_alive():
             self._thread.join()
+        wasyncore.close_all(self._sockets, ignore_all=True)
 
     def _serve(self):
         while not self._ended.is_set():
             wasyncore.loop(timeout=_TURN_SECONDS, use_poll=True,
                            map=self._sockets, count=1)
-        wasyncore.close_all(self._sockets, ignore_all=True)
 
     def _close_idle(self):
         """Hang up where nothing is going on; return how many are left."""

@@ -136,7 +136,8 @@ class EarlyStopTest(base.BaseTestCase):
         early = server.Server(Slow(), listener, threads=1)
         early.stop(5)
         early.start()
-        early.stop(5)
+        # Nobody can connect any more.
+        self.assertRaises(OSError, listener.getsockname)
 
 
 class ListenTest(base.BaseTestCase):
