@@ -151,7 +151,11 @@ class Hooks:
             reason = None
         except INTERRUPTIONS:
             raise
+        except errors.Error as problem:
+            LOG.warning('%s of %s failed: %s', hook, resource, problem)
+            reason = describe(problem)
         except Exception as problem:
+            # What a plugin did not expect, or a cloud's own complaint.
             LOG.exception('%s of %s failed', hook, resource)
             reason = describe(problem)
         if self._journal.lease.is_lost:

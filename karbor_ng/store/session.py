@@ -51,6 +51,8 @@ class Database:
         _check_url(connection)
         self._facade = enginefacade.transaction_context()
         options.setdefault('sqlite_fk', True)
+        # Yielding after each use is of the days of green threads.
+        options.setdefault('thread_checkin', False)
         self._facade.configure(connection=connection, **options)
         self._facade.append_on_engine_create(_prepare_engine)
         # SQLite's own waiting is a matter of luck and long pauses.

@@ -7,6 +7,8 @@ sweep and a few seconds, Cinder has exactly one backup of each volume, and
 what is restored has the bytes that were protected.
 """
 
+from concurrent import futures
+import contextlib
 import pathlib
 import time
 
@@ -19,83 +21,104 @@ POINTS = ('backup-accepted', 'backup-creating', 'manifest-written')
 SECONDS = 75
 
 
+class Case:
+    """One volume, its plan, and the worker that dies protecting it."""
+
+    def __init__(self, test, folder, point):
+        self.test = test
+        self.point = point
+        self.volume = test.demo.create_volumes(1)[0]
+        self.digest = test.demo.hash_volume(self.volume.id)
+        self.plan_id = test.create_plan([self.volume])
+        self.ready = folder / self.plan_id
+        self.log = folder / f'{self.plan_id}.log'
+
+    def start(self):
+        with open(self.log, 'wb') as log:
+            self.worker = base.spawn_worker(self.point, self.plan_id,
+                                            self.ready, log)
+        self.test.addCleanup(self.worker.kill)
+
+    def protect(self):
+        """Protect once the worker is there."""
+        self._await('started')
+        self.path = self.test.protect(self.plan_id)
+
+    def reach(self):
+        """Wait until the worker stands at its point."""
+        self._await('reached')
+
+    def kill(self):
+        self.ready.touch()
+        self.test.assertEqual(-9, self.worker.wait(30), self._last_words())
+        self.killed_at = time.monotonic()
+
+    def check(self):
+        """The checkpoint must be available, and exactly one backup there."""
+        left = SECONDS - (time.monotonic() - self.killed_at)
+        self.test.ended(self.path, seconds=left)
+        backups = self.test.demo.backups_of(self.volume.id)
+        self.test.assertEqual(['available'],
+                              [backup.status for backup in backups],
+                              self.point)
+        self.test.assertEqual(
+            [], self.test.demo.snapshots_of(self.volume.id))
+
+    def check_bytes(self):
+        """What is restored must be equal, what is deleted be gone."""
+        demo = self.test.demo
+        demo.delete_volume(self.volume.id)
+        for volume_id in self.test.restored_ids(
+                self.test.restore(self.path)):
+            self.test.assertEqual(self.digest, demo.hash_volume(volume_id))
+            demo.delete_volume(volume_id)
+        self.test.delete(self.path)
+        self.test.assertEqual([], demo.backups_of(self.volume.id))
+
+    def _await(self, sign):
+        sign = pathlib.Path(f'{self.ready}.{sign}')
+
+        def look():
+            self.test.assertIsNone(self.worker.poll(), self._last_words())
+            return sign.exists()
+        base.wait(look, what=f'{sign.suffix} at {self.point}')
+
+    def _last_words(self):
+        return self.log.read_text(errors='replace')[-4000:]
+
+
 class CrashTest(base.StackTestCase):
 
     def setUp(self):
         super().setUp()
         self.folder = pathlib.Path(self.useFixture(fixtures.TempDir()).path)
-        self.disturb()
 
-    def crash(self, point):
-        """Start a worker of its own for one volume; return what to watch."""
-        volume = self.demo.create_volumes(1)[0]
-        digest = self.demo.hash_volume(volume.id)
-        plan_id = self.create_plan([volume])
-        ready = self.folder / point
-        log = open(self.folder / f'{point}.log', 'wb')
-        self.addCleanup(log.close)
-        worker = base.spawn_worker(point, plan_id, ready, log)
-        self.addCleanup(worker.kill)
-        base.wait(pathlib.Path(f'{ready}.started').exists,
-                  what=f'worker for {point}')
-        path = self.protect(plan_id)
-        return {'volume': volume, 'digest': digest, 'ready': ready,
-                'worker': worker, 'path': path, 'point': point}
+    def test_kill_9_at_the_worst_moments(self):
+        """Half of the dead have a survivor beside them, half have none."""
+        with futures.ThreadPoolExecutor(3) as pool:
+            cases = list(pool.map(
+                lambda point: Case(self, self.folder, point), 2 * POINTS))
+            alone, beside = cases[:len(POINTS)], cases[len(POINTS):]
+            self.disturb()
+            with self._no_other_worker():
+                _each(pool, Case.start, cases)
+                _each(pool, Case.protect, cases)
+                _each(pool, Case.reach, cases)
+                _each(pool, Case.kill, alone)
+            _each(pool, Case.kill, beside)
+            _each(pool, Case.check, cases)
+            _each(pool, Case.check_bytes, cases)
 
-    def reach(self, case):
-        """Wait until the worker stands at its point."""
-        base.wait(pathlib.Path(f'{case["ready"]}.reached').exists,
-                  what=f'{case["point"]}; {self.log_of(case)}')
-
-    def log_of(self, case):
-        path = self.folder / f'{case["point"]}.log'
-        return path.read_text(errors='replace')[-4000:]
-
-    def kill(self, case):
-        case['ready'].touch()
-        self.assertEqual(-9, case['worker'].wait(30), self.log_of(case))
-        case['killed_at'] = time.monotonic()
-
-    def check(self, case):
-        self.ended(case['path'], seconds=SECONDS - (
-            time.monotonic() - case['killed_at']))
-        backups = self.demo.backups_of(case['volume'].id)
-        self.assertEqual(1, len(backups), case['point'])
-        self.assertEqual('available', backups[0].status)
-        self.assertEqual([], self.demo.snapshots_of(case['volume'].id))
-
-    def check_bytes(self, case):
-        self.demo.delete_volume(case['volume'].id)
-        restore = self.restore(case['path'])
-        for volume_id in self.restored_ids(restore):
-            self.assertEqual(case['digest'],
-                             self.demo.hash_volume(volume_id))
-            self.demo.delete_volume(volume_id)
-        self.delete(case['path'])
-        self.assertEqual([], self.demo.backups_of(case['volume'].id))
-
-    def test_second_worker_takes_over(self):
+    @contextlib.contextmanager
+    def _no_other_worker(self):
         base.stack('stop', 'karbor-protection')
-        cases = [self.crash(point) for point in POINTS]
-        for case in cases:
-            self.reach(case)
-        base.stack('start', 'karbor-protection')
-        for case in cases:
-            self.kill(case)
-        for case in cases:
-            self.check(case)
-        for case in cases:
-            self.check_bytes(case)
+        try:
+            yield
+        finally:
+            base.stack('start', 'karbor-protection')
 
-    def test_alone_with_a_restart(self):
-        base.stack('stop', 'karbor-protection')
-        cases = [self.crash(point) for point in POINTS]
-        for case in cases:
-            self.reach(case)
-        for case in cases:
-            self.kill(case)
-        base.stack('start', 'karbor-protection')
-        for case in cases:
-            self.check(case)
-        for case in cases:
-            self.check_bytes(case)
+
+def _each(pool, step, cases):
+    """Take one step in all cases at once; raise what any of them raised."""
+    for future in [pool.submit(step, case) for case in cases]:
+        future.result()

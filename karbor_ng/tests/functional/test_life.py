@@ -87,12 +87,14 @@ class LifeTest(testscenarios.WithScenarios, base.StackTestCase):
         self.assertEqual([], self.demo.snapshots_of(good.id))
         self.assertEqual([], self.bank_keys(path))
 
+
+class TwiceTest(base.StackTestCase):
+
     def test_restored_beside_the_original_twice(self):
         volume = self.demo.create_volumes(1)[0]
         self.addCleanup(self.demo.delete_volume, volume.id)
         digest = self.demo.hash_volume(volume.id)
-        path = self.protect(self.create_plan([volume], self.provider),
-                            self.provider)
+        path = self.protect(self.create_plan([volume]))
         self.ended(path)
         ids = set()
         for name in ('one', 'other'):
