@@ -185,8 +185,10 @@ class ProtectionService:
         if not running:
             return
         since = time.monotonic()
-        owned = self._db.write(operations.renew, self.owner,
-                               self._conf.lease_seconds)
+        owned = self._db.write(
+            operations.renew, self.owner,
+            {operation_id for operation_id, _attempt in running},
+            self._conf.lease_seconds)
         for (operation_id, attempt), held in running.items():
             row = owned.get(operation_id)
             if row is None or row[0] != attempt:

@@ -120,19 +120,22 @@ def claim(session, operation_id, owner, lease_seconds):
     return session.get(Operation, operation_id, populate_existing=True)
 
 
-def renew(session, owner, lease_seconds):
-    """Prolong all leases of an owner with one UPDATE.
+def renew(session, owner, operation_ids, lease_seconds):
+    """Prolong the leases of operations with one UPDATE.
 
-    Return ``{operation id: (attempt, abort_requested)}`` of what it owns
-    now.
+    :param operation_ids: what the owner is working on; a lease on anything
+        else that it once claimed must run out, so that somebody goes on
+    :return: ``{operation id: (attempt, abort_requested)}`` of those that
+        still are the owner's
     """
     until = (store_session.now(session)
              + datetime.timedelta(seconds=lease_seconds))
-    query.change(session, Operation, {'lease_until': until},
-                 Operation.owner == owner, Operation.state == 'running')
-    rows = session.execute(
-        sa.select(Operation.id, Operation.attempt, Operation.abort_requested)
-        .where(Operation.owner == owner, Operation.state == 'running'))
+    mine = (Operation.id.in_(tuple(operation_ids)), Operation.owner == owner,
+            Operation.state == 'running')
+    query.change(session, Operation, {'lease_until': until}, *mine)
+    rows = session.execute(sa.select(
+        Operation.id, Operation.attempt,
+        Operation.abort_requested).where(*mine))
     return {row.id: (row.attempt, row.abort_requested) for row in rows}
 
 

@@ -326,6 +326,27 @@ class HandBackTest(ProtectionTestCase):
         self.site.ended(checkpoint_id, 'deleted')
         self.assertEqual({}, self.site.registry.objects())
 
+    def test_what_a_worker_dropped_is_taken_up_again(self):
+        """Its end could not be written once; nobody may hold it for ever."""
+        real = operations.finish
+        failures = iter([ValueError('the end is lost')])
+
+        def finish(*args):
+            for failure in failures:
+                raise failure
+            return real(*args)
+        self.useFixture(fixtures.MonkeyPatch(
+            'karbor_ng.store.operations.finish', finish))
+        self.site.start_worker()
+        # Something else keeps the worker renewing.
+        self.site.registry.control({'hang': {'v9': ['on_main']}})
+        self.site.protect([(VOLUME, 'v9')])
+        checkpoint_id = self.site.protect([(VOLUME, 'v1')])
+        self.assertEqual('available', self.site.ended(checkpoint_id).status)
+        self.site.registry.control({})
+        operation = self.site.operation(checkpoint_id)
+        self.assertEqual((2, 1), (operation.attempt, operation.resume_count))
+
     def test_given_up_after_too_many_take_overs(self):
         self.site.start_worker().stop()
         checkpoint_id = self.site.protect([(VOLUME, 'v1')])

@@ -259,7 +259,8 @@ class RenewTest(OperationTest):
         self.claim(foreign, 'other', 1)
         until = self.get(foreign).lease_until
         self.assertEqual({first: (1, False), second: (1, False)},
-                         self.write(operations.renew, 'mine', LONG))
+                         self.write(operations.renew, 'mine',
+                                    [first, second, foreign], LONG))
         for operation_id in (first, second):
             self.assertGreater(
                 self.get(operation_id).lease_until - until,
@@ -272,18 +273,20 @@ class RenewTest(OperationTest):
         self.write(query.change, models.Operation, {'abort_requested': True},
                    models.Operation.id == operation_id)
         self.assertEqual({operation_id: (1, True)},
-                         self.write(operations.renew, 'worker', LONG))
+                         self.write(operations.renew, 'worker',
+                                    [operation_id], LONG))
 
     def test_renew_of_a_lapsed_lease_that_nobody_took(self):
         operation_id = self.lost('worker')
-        self.write(operations.renew, 'worker', LONG)
+        self.write(operations.renew, 'worker', [operation_id], LONG)
         self.assertIsNone(self.claim(operation_id, 'second'))
 
     def test_renew_after_a_take_over(self):
         operation_id = self.lost('first')
         self.claim(operation_id, 'second', LONG)
         until = self.get(operation_id).lease_until
-        self.assertEqual({}, self.write(operations.renew, 'first', LONG * 9))
+        self.assertEqual({}, self.write(operations.renew, 'first',
+                                        [operation_id], LONG * 9))
         self.assertEqual(until, self.get(operation_id).lease_until)
 
     def test_renew_keeps_a_short_lease_alive(self):
@@ -291,11 +294,20 @@ class RenewTest(OperationTest):
         self.claim(operation_id, 'mine', 1)
         for _ in range(3):
             time.sleep(0.4)
-            self.write(operations.renew, 'mine', 1)
+            self.write(operations.renew, 'mine', [operation_id], 1)
         self.assertIsNone(self.claim(operation_id, 'second'))
 
     def test_renew_without_any(self):
-        self.assertEqual({}, self.write(operations.renew, 'mine', LONG))
+        self.assertEqual({}, self.write(operations.renew, 'mine', [], LONG))
+
+    def test_renew_lets_what_was_dropped_run_out(self):
+        kept, dropped = self.operation(), self.operation()
+        self.claim(kept, 'mine', 1)
+        self.claim(dropped, 'mine', 1)
+        until = self.get(dropped).lease_until
+        self.assertEqual({kept: (1, False)},
+                         self.write(operations.renew, 'mine', [kept], LONG))
+        self.assertEqual(until, self.get(dropped).lease_until)
 
 
 class FencingTest(OperationTest):
