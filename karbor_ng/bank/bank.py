@@ -14,6 +14,7 @@ import itertools
 import json
 import logging
 import threading
+import time
 import typing
 import unicodedata
 import urllib.parse
@@ -34,6 +35,9 @@ PART_SIZE = 32 * units.Mi
 #: Longest component of a key, and longest key, in bytes of UTF-8.
 LONGEST_COMPONENT = 255
 LONGEST_KEY = 1024
+#: A marker of this age, in seconds and as far as clocks agree, may still be
+#: replaced by another one that was made at the same moment.
+YOUNG_SECONDS = 60
 #: Files are read in pieces of so many bytes.
 _PIECE = units.Mi
 
@@ -69,6 +73,12 @@ class StreamInfo:
     objects: list[ObjectInfo]
     size: int
     sha256: str
+
+
+@dataclasses.dataclass(frozen=True)
+class _Marker:
+    uuid: str
+    created_at: datetime.datetime
 
 
 class Journal(typing.Protocol):
@@ -290,6 +300,7 @@ class Bank(Section):
     def __init__(self, driver):
         super().__init__(wrap.Retrying(driver), '', None)
         self.kind = driver.KIND
+        self._settle_seconds = driver.SETTLE_SECONDS
         self._marker = None
 
     def objects(self):
@@ -310,15 +321,27 @@ class Bank(Section):
         :raises errors.BankError: the bank has a format that we do not know
         """
         if self._marker is None:
-            self._marker = self._read_marker() or self._make_marker()
+            self._marker = self._settled_marker()
         return self._marker
 
+    def _settled_marker(self):
+        """Return what the marker is once nobody replaces it any more.
+
+        Several services may make it at the same moment, and not every store
+        decides at once whose it keeps.
+        """
+        found = self._read_marker() or self._make_marker()
+        age = _now() - found.created_at
+        if self._settle_seconds and abs(age.total_seconds()) < YOUNG_SECONDS:
+            time.sleep(self._settle_seconds)
+            found = self._read_marker() or self._make_marker()
+        return found.uuid
+
     def _make_marker(self):
-        now = datetime.datetime.now(datetime.timezone.utc)
         try:
             self.put_json(MARKER, {
                 'format': FORMAT, 'uuid': str(uuid.uuid4()),
-                'created_at': now.isoformat()}, if_absent=True)
+                'created_at': _now().isoformat()}, if_absent=True)
         except errors.Exists:
             LOG.debug('Another service made the marker of the bank first')
         return self._read_marker()
@@ -329,17 +352,21 @@ class Bank(Section):
         except errors.NotFound:
             return None
         try:
-            known = marker['format'] == FORMAT
-            marker_uuid = str(uuid.UUID(marker['uuid']))
+            if marker['format'] != FORMAT:
+                raise errors.BankError(
+                    f'"{MARKER}" says format {marker["format"]}; this '
+                    f'release knows {FORMAT}.')
+            return _Marker(str(uuid.UUID(marker['uuid'])),
+                           datetime.datetime.fromisoformat(
+                               marker['created_at']))
         except (AttributeError, KeyError, TypeError, ValueError):
             raise errors.BankError(
-                f'"{MARKER}" is damaged: it needs "format" and '
-                '"uuid".') from None
-        if not known:
-            raise errors.BankError(
-                f'"{MARKER}" says format {marker["format"]}; this release '
-                f'knows {FORMAT}.')
-        return marker_uuid
+                f'"{MARKER}" is damaged: it needs "format", "uuid" and '
+                '"created_at".') from None
+
+
+def _now():
+    return datetime.datetime.now(datetime.timezone.utc)
 
 
 class _Record:

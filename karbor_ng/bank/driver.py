@@ -48,6 +48,10 @@ class BankDriver(abc.ABC):
     """
 
     KIND: str
+    #: Seconds after which a put with ``if_absent`` that lost against another
+    #: one of the same moment can not be read any more; 0 where that can
+    #: never be read.
+    SETTLE_SECONDS = 0
     OPTS: list = []
     retry_attempts = 3
     retry_backoff = 1.0

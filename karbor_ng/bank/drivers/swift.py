@@ -45,7 +45,7 @@ LONGEST_PAGE = 1000
 SIGNATURE = 'x-object-meta-karbor-writer'
 #: How long the dust settles: times the duration of the put, and in seconds.
 SETTLE_TIMES = 4
-SETTLE_SHORTEST = 0.1
+SETTLE_SHORTEST = 0.5
 SETTLE_LONGEST = 5
 
 #: Statuses after which the same request may succeed: a token that was revoked
@@ -82,6 +82,7 @@ class SwiftBank(driver.BankDriver):
     """
 
     KIND = 'swift'
+    SETTLE_SECONDS = SETTLE_LONGEST
     OPTS = [
         (CLIENT_GROUP, [
             cfg.StrOpt('swift_auth_url',
