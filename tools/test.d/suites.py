@@ -271,6 +271,9 @@ def report(results):
 
 
 def main(arguments):
+    if arguments in (['-h'], ['--help']):
+        print(__doc__)
+        return 0
     wanted = arguments[:1] or ['style', 'unit', 'functional']
     if len(arguments) > 2 or wanted[0] not in BUDGETS:
         sys.exit(__doc__)
