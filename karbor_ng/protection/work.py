@@ -24,6 +24,8 @@ PROGRESS_SECONDS = 5
 PASSING_CODES = (429, 500, 502, 503, 504)
 #: Seconds for which a poll may fail in passing ways before it is a failure.
 POLL_PATIENCE = 600
+#: Seconds for which the removal of something temporary may hold up the rest.
+TEMPORARY_SECONDS = 600
 
 
 class Work:
@@ -160,14 +162,18 @@ def discard(waiter, plugin, session, journal, external, resource):
     ids = [external.external_id]
     if external.external_id is None:
         ids = kind.find(session, external.tag, resource)
-    deadline = time.monotonic() + plugin.timeout
+    seconds = plugin.timeout
+    if kind.temporary:
+        seconds = min(seconds, TEMPORARY_SECONDS)
+    deadline = time.monotonic() + seconds
     for external_id in ids:
         pause = 0.5
         while not waiter.poll(
                 functools.partial(kind.remove, session, external_id)):
             if time.monotonic() > deadline:
                 raise errors.Timeout(
-                    f'{kind.name} {external_id} is still there')
+                    f'{kind.name} {external_id} is still there after '
+                    f'{seconds} seconds')
             waiter.sleep(min(pause, plugin.poll_interval))
             pause *= 1.5
     journal.gone(external.id)

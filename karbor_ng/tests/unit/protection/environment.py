@@ -36,6 +36,7 @@ enabled = True
 bank = karbor-fs-bank-plugin
 plugin = karbor-noop-protection-plugin
 plugin = karbor_ng.tests.unit.protection.environment.NotedProtection
+plugin = karbor_ng.tests.unit.protection.environment.DraftProtection
 
 [file_system_bank_plugin]
 file_system_bank_path = {path}/bank
@@ -55,6 +56,45 @@ class NotedProtection(api.Protection):
         def on_main(self):
             self.saved['notes'] = ['The colour was left out.',
                                    'So was the sound.']
+
+
+class Draft(api.Kind):
+    """Something temporary; it may refuse to go."""
+
+    name = 'draft'
+    service = 'test'
+    temporary = True
+
+    def __init__(self):
+        self.there = []
+        self.is_stubborn = False
+
+    def find(self, session, tag, resource):
+        return [tag] if tag in self.there else []
+
+    def remove(self, session, external_id):
+        if not self.is_stubborn and external_id in self.there:
+            self.there.remove(external_id)
+        return external_id not in self.there
+
+
+class DraftProtection(api.Protection):
+    """Leaves a draft behind; fails for the resource ``bad``."""
+
+    resource_types = ('OS::Test::Draft',)
+    draft = Draft()
+    kinds = (draft,)
+
+    class Protect(api.Operation):
+        def on_main(self):
+            draft = self.plugin.draft
+            self.once('draft', self._make, draft)
+            if self.resource.id == 'bad':
+                raise ValueError('this one is bad')
+
+        def _make(self, tag):
+            self.plugin.draft.there.append(tag)
+            return tag
 
 
 class NoSessions:

@@ -218,6 +218,44 @@ class FailureTest(ProtectionTestCase):
         self.assertIn('not in the registry', operation.error_info)
 
 
+class TidyTest(ProtectionTestCase):
+    """What is temporary goes at the end, however that comes."""
+
+    def setUp(self):
+        super().setUp()
+        self.draft = environment.DraftProtection.draft
+        self.addCleanup(self.draft.there.clear)
+        self.addCleanup(setattr, self.draft, 'is_stubborn', False)
+        self.site.start_worker()
+
+    def protect(self, resource_id):
+        checkpoint_id = self.site.protect([('OS::Test::Draft', resource_id)])
+        return self.site.ended(checkpoint_id)
+
+    def test_after_success(self):
+        self.assertEqual('available', self.protect('good').status)
+        self.assertEqual([], self.draft.there)
+
+    def test_after_failure(self):
+        checkpoint = self.protect('bad')
+        self.assertEqual('error', checkpoint.status)
+        self.assertIn('this one is bad', self.site.resources(
+            checkpoint.id)['bad'].reason)
+        self.assertEqual([], self.draft.there)
+
+    def test_what_will_not_go_holds_nobody_up_for_long(self):
+        self.useFixture(fixtures.MonkeyPatch(
+            'karbor_ng.protection.work.TEMPORARY_SECONDS', 0.5))
+        self.draft.is_stubborn = True
+        checkpoint = self.protect('good')
+        self.assertEqual('available', checkpoint.status)
+        self.assertEqual(1, len(self.draft.there))
+        self.draft.is_stubborn = False
+        self.site.delete(checkpoint.id)
+        self.site.ended(checkpoint.id, 'deleted')
+        self.assertEqual([], self.draft.there)
+
+
 class AcceptTest(ProtectionTestCase):
 
     def setUp(self):
