@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The migrations lead to the tables of the models, whoever runs them."""
 
+from concurrent import futures
 import pathlib
 import subprocess
 import sys
@@ -160,6 +161,20 @@ class SchemaTest(testscenarios.WithScenarios, base.BaseTestCase):
         self.assertEqual([None, None], fixtures.together(
             lambda: other.write(hold), upgrade))
         self.assertEqual(['first', 'second'], order)
+
+    def test_upgrade_that_is_not_committed_yet(self):
+        other = store_session.Database(self.database.url)
+        self.addCleanup(other.dispose)
+
+        def first(session):
+            schema._upgrade(session)
+            second = pool.submit(schema.upgrade, other)
+            futures.wait([second], timeout=1)
+            return second
+
+        with futures.ThreadPoolExecutor(1) as pool:
+            second = self.db.write(first)
+            self.assertEqual(schema.newest(), second.result(60))
 
     def test_failed_upgrade_leaves_no_lock(self):
         schema.upgrade(self.db)
