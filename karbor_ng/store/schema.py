@@ -136,5 +136,8 @@ def _alone(connection):
             f'{LOCK_SECONDS} seconds.')
     try:
         yield
+        # Whoever waits must see the new version, and not only the tables,
+        # which DDL commits by itself.
+        connection.execute(text('COMMIT'))
     finally:
         connection.execute(text(f'SELECT RELEASE_LOCK({lock})'), name)
