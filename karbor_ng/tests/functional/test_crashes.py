@@ -81,7 +81,8 @@ class Case:
         def look():
             self.test.assertIsNone(self.worker.poll(), self._last_words())
             return sign.exists()
-        base.wait(look, what=f'{sign.suffix} at {self.point}')
+        # Cinder makes one backup after the other, those of other tests too.
+        base.wait(look, 300, what=f'{sign.suffix} at {self.point}')
 
     def _last_words(self):
         return self.log.read_text(errors='replace')[-4000:]
