@@ -11,7 +11,9 @@ take the SQLAlchemy session first and are run by :meth:`Database.read` or
 import contextlib
 import contextvars
 import datetime
+import sqlite3
 import threading
+import time
 
 from oslo_db import api as db_api
 from oslo_db import exception as db_exception
@@ -33,6 +35,9 @@ _NOW = {
     'postgresql': "SELECT timezone('utc', clock_timestamp())",
 }
 
+
+#: How often turning SQLite's write-ahead logging on is tried.
+_TURNING_ON = 200
 
 #: Whether the transaction about to begin will write.
 _writing = contextvars.ContextVar('writing', default=False)
@@ -188,6 +193,21 @@ def _prepare_sqlite(connection, _record):
 
 def _lower(text):
     return text.lower() if isinstance(text, str) else text
+
+
+def _log_ahead(cursor):
+    """Turn write-ahead logging on; it stays with the file.
+
+    SQLite does not wait while another connection does the same.
+    """
+    for left in reversed(range(_TURNING_ON)):
+        try:
+            cursor.execute('PRAGMA journal_mode = WAL')
+            return
+        except sqlite3.OperationalError:
+            if not left:
+                raise
+            time.sleep(0.05)
 
 
 def _begin_sqlite(connection):
