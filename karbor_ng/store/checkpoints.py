@@ -131,17 +131,3 @@ def built_upon(session, checkpoint_id):
                Checkpoint.status != 'deleted')
         .order_by(Resource.checkpoint_id))
     return rows.scalars().all()
-
-
-def chains(session, project_id, resource_type, resource_id):
-    """Return one resource's living backups, newest first.
-
-    Those of the project's checkpoints only, as rows of the resource.
-    """
-    return session.execute(
-        sa.select(Resource)
-        .join(Checkpoint, Checkpoint.id == Resource.checkpoint_id)
-        .where(Checkpoint.project_id == project_id,
-               Resource.type == resource_type, Resource.id == resource_id,
-               Resource.backup_id.isnot(None), Resource.status != 'deleted')
-        .order_by(Checkpoint.created_at.desc())).scalars().all()

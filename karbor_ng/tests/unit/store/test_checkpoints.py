@@ -207,11 +207,6 @@ class ChainsTest(CheckpointTest):
     def built_upon(self, checkpoint):
         return self.read(checkpoints.built_upon, checkpoint.id)
 
-    def chain(self, project_id=fixtures.PROJECT, volume=None):
-        return [row.backup_id for row in self.read(
-            checkpoints.chains, project_id, fixtures.VOLUME,
-            volume or self.volume)]
-
     def test_built_upon(self):
         self.assertEqual([self.first.id], self.built_upon(self.full))
         self.assertEqual([self.second.id], self.built_upon(self.first))
@@ -240,21 +235,3 @@ class ChainsTest(CheckpointTest):
             fixtures.resource_values(backup_id='x'),
             fixtures.resource_values(backup_id='y', parent_backup='x')])
         self.assertEqual([], self.built_upon(one))
-
-    def test_chains_newest_first(self):
-        self.assertEqual(['second', 'first', 'full'], self.chain())
-
-    def test_chains_of_others(self):
-        self.assertEqual([], self.chain(fixtures.OTHER_PROJECT))
-        self.assertEqual([], self.chain(volume=fixtures.new_id()))
-
-    def test_chains_without_deleted_ones(self):
-        self.write(checkpoints.change_resources, self.second.id,
-                   {'status': 'deleted'})
-        self.assertEqual(['first', 'full'], self.chain())
-
-    def test_chains_without_resources_that_have_no_backup(self):
-        one = self.checkpoint()
-        self.write(checkpoints.put_resources, one.id,
-                   [fixtures.resource_values(id=self.volume)])
-        self.assertEqual(['second', 'first', 'full'], self.chain())
