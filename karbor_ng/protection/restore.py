@@ -9,6 +9,7 @@ from karbor_ng.protection import hooks
 from karbor_ng.protection import manifest
 from karbor_ng.protection import protect
 from karbor_ng.protection import verb
+from karbor_ng.resource import Resource
 from karbor_ng.store import models
 from karbor_ng.store import operations
 from karbor_ng.store import restores
@@ -24,6 +25,11 @@ class Restore(verb.Verb):
     The manifest is what counts, not our rows: a checkpoint must be
     restorable when the database was lost.
     """
+
+    def __init__(self, attempt):
+        super().__init__(attempt)
+        #: known once the work has ended
+        self._failed = frozenset()
 
     def work(self):
         restore = self.journal.read(restores.get, self.operation.restore_id)
@@ -93,16 +99,17 @@ class Restore(verb.Verb):
 
     def is_unwanted(self, resource):
         """What a failed restore of a resource made is of no use."""
-        return (self.hooks is None
-                or self.hooks.reason(resource) is not None)
+        return resource in self._failed
 
     def finish(self, reason):
         for row in self.journal.resources():
             if row.status == 'restoring':
                 self.journal.set_resource(
                     row, status='error', reason=reason or 'Not finished.')
-        self.tidy()
         rows = self.journal.resources()
+        self._failed = {Resource(row.type, row.id) for row in rows
+                        if row.status == 'error'}
+        self.tidy()
         reason = reason or self.failed_texts(rows)
         state = 'failed' if reason else 'done'
         self.journal.write(self._write_end, state, reason)

@@ -70,6 +70,14 @@ class Verb:
             raise errors.Error(self.hooks.broken)
         if self.hooks.is_stopped:
             raise errors.Stopping('Not all hooks could run.')
+        self._fail_with_children(members)
+
+    def _fail_with_children(self, members):
+        """Fail parents whose own last hook had ended before a child failed."""
+        for resource, reason in self.hooks.child_failures.items():
+            if resource in members and resource not in self.hooks.failures:
+                self.journal.set_resource(resource, status='error',
+                                          reason=reason)
 
     def end_containers(self, graph):
         """Let containers end as their children did."""

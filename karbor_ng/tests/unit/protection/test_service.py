@@ -161,6 +161,19 @@ class FailureTest(ProtectionTestCase):
         self.assertIn('v1', operation.error_info)
         self.assertEqual('error', self.manifest(checkpoint_id)['status'])
 
+    def test_parent_that_had_ended_fails_with_its_child(self):
+        """Its only hook does not wait for children."""
+        parent = 'OS::Test::Noted'
+        self.site.registry.put_graph([
+            *FAMILY,
+            {'type': parent, 'id': 'x', 'children': [[VOLUME, 'v1']]}])
+        self.site.registry.control({'fail': {'v1': ['on_complete']}})
+        checkpoint_id = self.site.protect([(parent, 'x')])
+        self.assertEqual('error', self.site.ended(checkpoint_id).status)
+        row = self.site.resources(checkpoint_id)['x']
+        self.assertEqual('error', row.status)
+        self.assertIn('v1', row.reason)
+
     def test_failed_checkpoint_is_deleted_completely(self):
         self.site.registry.control({'fail': {'v1': ['on_complete']}})
         checkpoint_id = self.site.protect([(SERVER, 's1')])
@@ -363,6 +376,36 @@ class HandBackTest(ProtectionTestCase):
         self.site.delete(checkpoint_id)
         self.site.ended(checkpoint_id, 'deleted')
         self.assertEqual({}, self.site.registry.objects())
+
+    def test_what_was_restored_outlives_a_later_failure(self):
+        """The bank is away when a second worker goes on with a restore."""
+        first = self.site.start_worker()
+        checkpoint_id = self.site.protect([(VOLUME, 'v1'), (VOLUME, 'v2')])
+        self.site.ended(checkpoint_id)
+        self.site.registry.control({'hang': {'v2': ['restored']}})
+        restore_id = self.site.restore(checkpoint_id)
+
+        def rows():
+            return {row.id: row for row in self.site.db.read(
+                restores.resources, restore_id)}
+        self.site.wait(lambda: rows() and rows()['v1'].status == 'available')
+        self.site.wait(lambda: len(self.site.registry.objects()) == 4)
+        self.site.hints.workers.clear()
+        first.stop()
+        self.site.registry.control({})
+
+        def read(*args):
+            raise errors.BankError('the bank is away')
+        self.useFixture(fixtures.MonkeyPatch(
+            'karbor_ng.protection.manifest.read', read))
+        self.site.start_worker()
+        self.assertEqual('failed', self.site.restored(restore_id).status)
+        self.assertEqual({'v1': 'available', 'v2': 'error'}, {
+            name: row.status for name, row in rows().items()})
+        left = [item['resource'] for item
+                in self.site.registry.objects().values()
+                if item['label'] == 'restored']
+        self.assertEqual(['v1'], left)
 
     def test_what_a_worker_dropped_is_taken_up_again(self):
         """Its end could not be written once; nobody may hold it for ever."""
