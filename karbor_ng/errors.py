@@ -97,6 +97,10 @@ class ResourceError(Error):
     """Protecting, restoring or deleting one resource failed."""
 
 
+class Skipped(ResourceError):
+    """This resource can not be protected, in the state in which it is."""
+
+
 class Timeout(ResourceError):
     """An external wait passed its deadline."""
 

@@ -121,6 +121,38 @@ class External:
     state: str
 
 
+@dataclasses.dataclass(frozen=True)
+class Stream:
+    """Data of a resource that lies in the bank.
+
+    :ivar id: the stream's own UUID, in the keys of its parts
+    :ivar size: in bytes
+    :ivar sha256: of the whole, in hexadecimal digits
+    """
+
+    id: str
+    size: int
+    sha256: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Preview:
+    """What would be done with one resource, as far as it can be known.
+
+    :ivar action: one sentence for people, such as "Backed up by Cinder."
+    :ivar size: estimated bytes of data, None where nobody can tell
+    :ivar problems: why it would fail; empty when it would not
+    :ivar notes: what would be different afterwards
+    :ivar not_included: what of the resource would not be there
+    """
+
+    action: str
+    size: int | None = None
+    problems: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    not_included: tuple[str, ...] = ()
+
+
 class Operation:
     """What is done with one resource; all four hooks are optional.
 
@@ -133,7 +165,9 @@ class Operation:
     frozen there is frozen close to one instant.
 
     A hook that raises fails its resource (and the parents, which can not be
-    complete without it), never the siblings. Objects are new for each hook:
+    complete without it), never the siblings. With :class:`errors.Skipped`
+    a resource that nobody asked for but a container, such as a project, is
+    only left out, with the reason. Objects are new for each hook:
     what a later hook needs goes into :attr:`saved`.
 
     :ivar plugin: the :class:`Protection` (its ``conf`` has the options)
@@ -147,8 +181,9 @@ class Operation:
         put into the manifest, and there again when restoring and deleting.
         Some keys mean something to the frame: ``size`` (bytes of backup),
         ``backup_id``, ``parent_backup`` and ``chain_id`` (how backups build
-        on each other), and ``notes``, a list of texts that users are shown
-        with a resource that ended well
+        on each other), and what :meth:`note`, :meth:`leave_out` and
+        :meth:`put_stream` keep there under ``notes``, ``not_included`` and
+        ``streams``
     :ivar restored: while restoring, ``{original id: new id}`` of the
         resources that are restored by now (children are, in
         ``on_complete``)
@@ -214,6 +249,72 @@ class Operation:
     def restored_as(self, new_id):
         """Say under which id the resource lives after the restore."""
         self._work.restored_as(new_id)
+
+    def note(self, text):
+        """Tell the user something that is no failure; twice is once.
+
+        Shown with a resource that ended well, as its reason.
+        """
+        self._keep('notes', text)
+
+    def leave_out(self, text):
+        """Tell the user what is not in the backup, and why; twice is once.
+
+        Shown with the checkpoint's resource, and again when it is restored.
+        """
+        self._keep('not_included', text)
+
+    def _keep(self, name, text):
+        texts = self.saved.setdefault(name, [])
+        if text not in texts:
+            texts.append(text)
+
+    def seal(self, text):
+        """Return a secret as a text that may lie in the bank.
+
+        :raises errors.ResourceError: the deployment has no keys
+        """
+        return self._work.seal(text)
+
+    def unseal(self, text):
+        """Return what :meth:`seal` was given.
+
+        :raises errors.ResourceError: none of the deployment's keys fits
+        """
+        return self._work.unseal(text)
+
+    # Data in the bank
+
+    def put_stream(self, label, source, size=None, identity=None):
+        """Store data in the bank, in parts; return its :class:`Stream`.
+
+        Never holds more than a few parts in memory. After a lost attempt
+        only parts are written that are not there yet. Reports progress
+        when ``size`` is given.
+
+        :param label: unique within the resource's operation; the same one
+            is read with when restoring
+        :param source: callable that returns an iterable of bytes; called
+            again when reading was interrupted, and not at all when the
+            bank has the data. What it raises fails the stream, so this is
+            the place to compare checksums.
+        :param size: expected bytes, for progress
+        :param identity: text that is the same only for the same data, such
+            as a hash. What the project has in this bank of this resource
+            under this identity is not stored again: checkpoints share it,
+            and the last one that is deleted takes it with it.
+        """
+        return self._work.put_stream(label, source, size, identity)
+
+    def get_stream(self, label):
+        """Yield the bytes of a stream, each part checked before.
+
+        :raises errors.BankError: something is missing or damaged; when the
+            end was reached without it, all of it was right
+        """
+        return self._work.get_stream(label)
+
+    # Waiting
 
     def progress(self, done, total):
         """Tell people how far the work on this resource is."""
@@ -294,6 +395,8 @@ class Protection:
         must understand all earlier ones
     :cvar container: True for a type that only holds others and of which
         nothing is protected itself; it has no operations
+    :cvar leaves_out: what is never in the backup of a container, as texts
+        for people
     """
 
     resource_types: tuple[str, ...] = ()
@@ -302,6 +405,7 @@ class Protection:
     kinds: tuple[Kind, ...] = ()
     version = '1'
     container = False
+    leaves_out: tuple[str, ...] = ()
 
     options_schema: dict = {'type': 'object', 'properties': {}}
     saved_info_schema: dict = {'type': 'object', 'properties': {}}
@@ -334,6 +438,28 @@ class Protection:
     def kind(self, name):
         """Return the kind of that name; KeyError when there is none."""
         return {kind.name: kind for kind in self.kinds}[name]
+
+    @classmethod
+    def preview_protect(cls, session, resources, parameters):
+        """Return ``{resource: Preview}`` of protecting these resources.
+
+        Changes nothing. Asked for all resources of the plugin together, so
+        that a thousand of them cost a few calls, and with the rights of the
+        caller; options of a provider file are not known here.
+
+        :param parameters: ``{resource: its options, defaults applied}``
+        """
+        return {resource: Preview('Protected.') for resource in resources}
+
+    @classmethod
+    def preview_restore(cls, session, kept, parameters):
+        """Return ``{resource: Preview}`` of restoring these resources.
+
+        Like :meth:`preview_protect`.
+
+        :param kept: ``{resource: what was saved of it}``
+        """
+        return {resource: Preview('Restored.') for resource in kept}
 
     def conflicts(self, session, externals):
         """Return why these things can not be deleted now, as texts.

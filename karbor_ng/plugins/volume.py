@@ -209,10 +209,6 @@ class _CinderOperation(api.Operation):
             raise errors.Timeout(
                 f'{kind_name} {thing_id}: {problem}') from None
 
-    def note(self, text):
-        """Save something that the user should know of, but is no failure."""
-        self.saved.setdefault('notes', []).append(text)
-
     def _explanation(self, thing):
         """Return Cinder's own words, of which it has two kinds."""
         said = getattr(thing, 'fail_reason', None)
