@@ -9,10 +9,15 @@ fresh attempt, as a worker does that takes an operation over.
 
 import copy
 import dataclasses
+import hashlib
 import uuid
 
+from karbor_ng import credentials
 from karbor_ng import errors
+from karbor_ng.bank import bank as bank_module
+from karbor_ng.bank.drivers import memory
 from karbor_ng.plugins import api
+from karbor_ng.tests.contracts import bank as bank_contract
 
 
 class Killed(BaseException):
@@ -25,7 +30,10 @@ class Operation:
 
     :ivar faults: ``{label: fault}``; ``refuse`` raises before the thing is
         made, ``lose_reply`` after it, ``kill_before`` and ``kill_after``
-        end the attempt there. A fault happens once.
+        end the attempt there. Of a stream, ``kill_before`` ends it before
+        its first part, ``kill_between`` after that, ``kill_after`` when all
+        lies in the bank, and ``interrupt`` breaks its source off once. A
+        fault happens once.
     """
 
     type: str
@@ -54,18 +62,22 @@ class Work:
     """One attempt at an operation with one resource.
 
     :param source: the operation whose things the plugin sees
+    :param streams: the :class:`Streams` of its bank
+    :param sealer: seals secrets; None where there are no keys
     """
 
     checkpoint_id = '2220f8b1-975d-4621-a872-fa9afb43cb6c'
 
     def __init__(self, operation, plugin, resource, session, parameters,
-                 sleep, source=None):
+                 sleep, source=None, streams=None, sealer=None):
         self.operation = operation
         self.plugin = plugin
         self.resource = resource
         self.parameters = parameters
         self.session = session
-        self.bank = None
+        self.streams = streams or Streams()
+        self.bank = self.streams.bank.section(
+            f'checkpoints/{self.checkpoint_id}/{uuid.uuid4()}')
         self.saved = copy.deepcopy(operation.saved)
         self.restored = operation.restored
         self.operation_id = operation.id
@@ -73,6 +85,7 @@ class Work:
         self.percents = []
         self.sleep = sleep
         self._source = source or operation
+        self._sealer = sealer
 
     def check(self):
         pass
@@ -116,6 +129,72 @@ class Work:
                 self.sleep(1)
         self._source.change(external, state='gone')
 
+    # Secrets and data
+
+    def seal(self, text):
+        return self._needed_sealer().seal(text)
+
+    def unseal(self, text):
+        try:
+            return self._needed_sealer().open(text)
+        except errors.CredentialsError as problem:
+            raise errors.ResourceError(str(problem)) from problem
+
+    def _needed_sealer(self):
+        if self._sealer is None:
+            raise errors.ResourceError('there are no keys')
+        return self._sealer
+
+    def put_stream(self, label, source, size=None, identity=None):
+        stored = self.streams.of_use(self.operation, self.resource, label)
+        if stored is None:
+            stored = self.streams.share_or_make(
+                self.operation, self.resource, label, identity)
+        if stored.stream is None:
+            self._write(stored, label, source, size)
+        self.saved.setdefault('streams', {})[label] = dataclasses.asdict(
+            stored.stream)
+        return stored.stream
+
+    def _write(self, stored, label, source, size):
+        fault = self.operation.faults.pop(label, None)
+        if fault == 'kill_before':
+            raise Killed(label)
+        journal = _StreamJournal(stored.parts, fault)
+        try:
+            written = self._pass(stored, source, size, journal,
+                                 fault == 'interrupt')
+        except ConnectionError:
+            written = self._pass(stored, source, size, journal, False)
+        if fault == 'kill_after':
+            raise Killed(label)
+        stored.stream = api.Stream(stored.id, written.size, written.sha256)
+
+    def _pass(self, stored, source, size, journal, is_broken):
+        chunks = self._watched(source(), size, is_broken)
+        return self.streams.bank.section('streams').write_stream(
+            stored.id, chunks, journal)
+
+    def _watched(self, chunks, size, is_broken):
+        done = 0
+        for chunk in chunks:
+            done += len(chunk)
+            if size is not None:
+                self.progress(done, size)
+            yield chunk
+            if is_broken:
+                raise ConnectionError('the connection broke')
+
+    def get_stream(self, label):
+        kept = self.saved['streams'][label]
+        whole = hashlib.sha256()
+        for data in self.streams.bank.read_stream(
+                self.streams.parts(kept['id'])):
+            whole.update(data)
+            yield data
+        if whole.hexdigest() != kept['sha256']:
+            raise errors.BankError(f'stream {kept["id"]} is damaged')
+
     def _intend(self, label, kind):
         name = f'{self.resource.type}/{self.resource.id}/{label}'
         row = api.External(
@@ -151,16 +230,104 @@ class Work:
             return found[0]
 
 
+@dataclasses.dataclass
+class Stored:
+    """A stream in the bank and who uses it.
+
+    :ivar stream: None while it is not complete
+    :ivar uses: ``{(operation id, resource, label)}``
+    """
+
+    id: str
+    resource: api.Resource
+    identity: str | None
+    parts: dict = dataclasses.field(default_factory=dict)
+    stream: api.Stream | None = None
+    uses: set = dataclasses.field(default_factory=set)
+
+
+class Streams:
+    """A bank in memory, the streams in it, and whose they are."""
+
+    def __init__(self):
+        conf = bank_contract.conf_with(
+            memory_bank_plugin={'name': str(uuid.uuid4())})
+        self.bank = bank_module.Bank(memory.MemoryBank(conf))
+        self.stored = []
+
+    def of_use(self, operation, resource, label):
+        """Return what the operation has begun under a label, or None."""
+        use = operation.id, resource, label
+        for stored in self.stored:
+            if use in stored.uses:
+                return stored
+        return None
+
+    def share_or_make(self, operation, resource, label, identity):
+        """Return an equal stream that is complete, or a new one."""
+        stored = self._equal(resource, identity)
+        if stored is None:
+            stored = Stored(str(uuid.uuid4()), resource, identity)
+            self.stored.append(stored)
+        stored.uses.add((operation.id, resource, label))
+        return stored
+
+    def parts(self, stream_id):
+        """Return a stream's parts in order."""
+        for stored in self.stored:
+            if stored.id == stream_id:
+                return [part for _, part in sorted(stored.parts.items())]
+        raise errors.BankError(f'the bank has no stream {stream_id}')
+
+    def release(self, operation):
+        """Remove what nobody but this operation uses."""
+        for stored in list(self.stored):
+            before = len(stored.uses)
+            stored.uses = {use for use in stored.uses
+                           if use[0] != operation.id}
+            if before and not stored.uses:
+                self.bank.delete_prefix(f'streams/{stored.id}')
+                self.stored.remove(stored)
+
+    def _equal(self, resource, identity):
+        for stored in self.stored:
+            if (identity is not None and stored.stream is not None
+                    and (stored.resource, stored.identity)
+                    == (resource, identity)):
+                return stored
+        return None
+
+
+class _StreamJournal:
+    """A journal of parts that outlives an attempt."""
+
+    def __init__(self, parts, fault):
+        self._parts = parts
+        self._fault = fault
+
+    def done(self):
+        return list(self._parts.values())
+
+    def record(self, part):
+        self._parts[int(part.key.rpartition('/')[2])] = part
+        if self._fault == 'kill_between':
+            raise Killed(part.key)
+
+
 class Frame:
     """Runs operations of one plugin.
 
     :param sleep: called with seconds between two looks at a cloud
+    :ivar streams: the bank, as :class:`Streams`
+    :ivar sealer: set it to None to have no keys
     """
 
     def __init__(self, plugin, session, sleep):
         self.plugin = plugin
         self.session = session
         self.sleep = sleep
+        self.streams = Streams()
+        self.sealer = credentials.Sealer([credentials.new_key()])
         self.last_work = None
 
     def run(self, operation, resource, parameters=None, source=None):
@@ -177,7 +344,7 @@ class Frame:
             work = self.last_work = Work(
                 operation, self.plugin, resource, self.session,
                 dict(self._defaults(operation), **(parameters or {})),
-                self.sleep, source)
+                self.sleep, source, self.streams, self.sealer)
             implemented(operation_class(work))
             operation.saved = work.saved
             operation.done.append(hook)
@@ -199,6 +366,7 @@ class Frame:
         """Delete what an operation made; return the operation."""
         operation = Operation('Delete', saved=copy.deepcopy(protect.saved))
         self.run(operation, resource, source=protect)
+        self.streams.release(protect)
         return operation
 
     def refusal(self, function, *args, **kwargs):
