@@ -26,8 +26,8 @@ import venvs
 FOLDERS = (
     'bank', 'bank-noop', 'bin', 'cinder/conversion', 'cinder/lock',
     'cinder/volumes', 'glance/images', 'glance/lock', 'glance/staging',
-    'glance/tasks', 'karbor/lock', 'log', 'neutron/lock', 'nova/instances',
-    'nova/lock', 'noop', 'run', 'swift/disk')
+    'glance/tasks', 'karbor/lock', 'log', 'neutron/lock', 'nova/disks',
+    'nova/instances', 'nova/lock', 'noop', 'run', 'swift/disk')
 CLOUD_ONLY = paths.STATE / 'cloud_only'
 PATIENCE = 180
 # As root nothing needs sudo; anyone else gets root's powers over his own

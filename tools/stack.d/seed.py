@@ -44,6 +44,22 @@ USERS = (
     ('demo_reader', 'demo', ('reader',)),
     ('admin', 'demo', ('admin',)),
 )
+FLAVOURS = (
+    # name, MiB of memory, GiB of root disk, GiB of more disk, MiB of swap
+    ('m1.nano', 64, 1, 0, 0),
+    ('m1.micro', 128, 0, 0, 0),
+    ('m1.small', 256, 5, 0, 0),
+    ('m1.scratch', 64, 1, 1, 64),
+)
+NETWORKS = (
+    # name, project, more of the network, range, more of the subnet
+    ('public', 'admin', {'is_router_external': True,
+                         'provider_network_type': 'flat',
+                         'provider_physical_network': 'physnet1'},
+     '172.24.0.0/20', {'gateway_ip': '172.24.0.1', 'is_dhcp_enabled': False}),
+    ('shared', 'admin', {'is_shared': True}, '10.20.0.0/16', {}),
+    ('demo-net', 'demo', {}, '10.10.0.0/16', {}),
+)
 
 
 def catalogue(cloud):
@@ -89,7 +105,9 @@ def _service(keystone, kind, name, url):
 def seed(cloud):
     _image(cloud.image)
     _flavours(cloud.compute)
-    _outer_network(cloud.network)
+    for network in NETWORKS:
+        _network(cloud, *network)
+    _router(cloud)
     _hypervisor(cloud.compute)
 
 
@@ -107,23 +125,36 @@ def _image(glance):
 
 def _flavours(nova):
     known = {flavour.name for flavour in nova.flavors()}
-    for name, ram, disk in (('m1.nano', 64, 1), ('m1.micro', 128, 0)):
+    for name, ram, disk, ephemeral, swap in FLAVOURS:
         if name not in known:
-            nova.create_flavor(name=name, ram=ram, vcpus=1, disk=disk)
+            nova.create_flavor(name=name, ram=ram, vcpus=1, disk=disk,
+                               ephemeral=ephemeral, swap=swap)
 
 
-def _outer_network(neutron):
-    network = neutron.find_network('public')
-    if network is None:
-        network = neutron.create_network(
-            name='public', is_router_external=True, is_shared=False,
-            provider_network_type='flat',
-            provider_physical_network='physnet1')
+def _network(cloud, name, project, more, cidr, more_of_subnet):
+    """Make a network with one subnet, called NAME-subnet."""
+    neutron = cloud.network
+    owner = cloud.identity.find_project(project, ignore_missing=False).id
+    network = neutron.find_network(name) or neutron.create_network(
+        name=name, project_id=owner, **more)
     if not network.subnet_ids:
         neutron.create_subnet(
-            name='public-subnet', network_id=network.id, ip_version=4,
-            cidr='172.24.4.0/24', gateway_ip='172.24.4.1',
-            is_dhcp_enabled=False)
+            name=f'{name}-subnet', project_id=owner, network_id=network.id,
+            ip_version=4, cidr=cidr, **more_of_subnet)
+
+
+def _router(cloud):
+    """Let demo's network reach the outer one, so that servers in it can
+    have floating addresses."""
+    neutron = cloud.network
+    inner = neutron.find_network('demo-net', ignore_missing=False)
+    outer = neutron.find_network('public', ignore_missing=False)
+    router = neutron.find_router('demo-router') or neutron.create_router(
+        name='demo-router', project_id=inner.project_id,
+        external_gateway_info={'network_id': outer.id})
+    if not any(neutron.ports(device_id=router.id, network_id=inner.id)):
+        neutron.add_interface_to_router(router,
+                                        subnet_id=inner.subnet_ids[0])
 
 
 def _hypervisor(nova):
