@@ -10,6 +10,7 @@ from cinderclient import client as cinder_client
 from keystoneauth1 import adapter
 from keystoneauth1 import discover
 from keystoneauth1 import exceptions
+from novaclient import client as nova_client
 
 from karbor_ng import errors
 
@@ -17,6 +18,10 @@ from karbor_ng import errors
 #: metadata of backups came with it.
 CINDER_NEWEST = (3, 70)
 CINDER_OLDEST = (3, 43)
+#: The newest microversion of Nova that its client knows, and the oldest that
+#: does: it tells which attached volumes go with their server.
+NOVA_NEWEST = (2, 96)
+NOVA_OLDEST = (2, 79)
 
 
 def cinder(session, region_name=None):
@@ -30,15 +35,35 @@ def cinder(session, region_name=None):
         has no cloud
     """
     need_cloud(session)
-    place = {
-        'service_type': 'block-storage',
-        'interface': getattr(session, 'interface', None) or 'public',
-        'region_name': region_name or getattr(session, 'region_name', None),
-    }
+    place = _place(session, 'block-storage', region_name)
     version = _microversion(session, place, CINDER_OLDEST, CINDER_NEWEST)
     return cinder_client.Client(
         version, session=session, service_type=place['service_type'],
         endpoint_type=place['interface'], region_name=place['region_name'])
+
+
+def nova(session, region_name=None):
+    """Return a client of Nova, as :func:`cinder` does of Cinder."""
+    need_cloud(session)
+    place = _place(session, 'compute', region_name)
+    version = _microversion(session, place, NOVA_OLDEST, NOVA_NEWEST)
+    return nova_client.Client(version, session=session, **place)
+
+
+def neutron(session, region_name=None):
+    """Return a keystoneauth adapter of Neutron's API version 2.
+
+    Not openstacksdk's: its connections close the session's sockets when they
+    are collected, also under other threads that still read from them.
+
+    :raises errors.Unavailable: the catalog has no Neutron, or the deployment
+        has no cloud
+    """
+    need_cloud(session)
+    made = adapter.Adapter(session, min_version='2', max_version='2.latest',
+                           **_place(session, 'network', region_name))
+    _endpoint_data(made)
+    return made
 
 
 def need_cloud(session):
@@ -52,13 +77,26 @@ def need_cloud(session):
             'noauth), which is needed here.')
 
 
-def _microversion(session, place, oldest, newest):
-    """Agree on a microversion; the session remembers what it was told."""
+def _place(session, service_type, region_name):
+    """Say where in the catalog a service is looked for."""
+    return {
+        'service_type': service_type,
+        'interface': getattr(session, 'interface', None) or 'public',
+        'region_name': region_name or getattr(session, 'region_name', None),
+    }
+
+
+def _endpoint_data(service):
     try:
-        data = adapter.Adapter(session, **place).get_endpoint_data()
+        return service.get_endpoint_data()
     except exceptions.CatalogException as problem:
         raise errors.Unavailable(
             f'This cloud has no endpoint for us: {problem}.') from problem
+
+
+def _microversion(session, place, oldest, newest):
+    """Agree on a microversion; the session remembers what it was told."""
+    data = _endpoint_data(adapter.Adapter(session, **place))
     offered = data.max_microversion or (0, 0)
     if offered < oldest:
         raise errors.Error(
