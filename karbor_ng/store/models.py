@@ -145,7 +145,7 @@ class Checkpoint(Base):
     #: the plan as it was then: id, name, description, provider_id,
     #: resources, parameters
     plan = sa.Column(Json, nullable=False)
-    #: packed graph, text as clients decode it (see protection/graph.py)
+    #: packed graph, text as clients decode it (see karbor_ng/graph.py)
     graph = sa.Column(long_text(), nullable=False)
     extra_info = sa.Column(Json, nullable=False)
     #: bytes of backup data, None while unknown
@@ -318,3 +318,58 @@ class External(Base):
     state = sa.Column(exact(32), nullable=False)
     attempt = sa.Column(sa.Integer, nullable=False)
     created_at = sa.Column(Time, nullable=False, default=utcnow)
+
+
+class Stream(Base):
+    """Data in a bank that checkpoints may share, whole or in the making."""
+
+    __tablename__ = 'streams'
+    __table_args__ = (
+        sa.Index('streams_by_identity', 'identity', 'resource_id',
+                 'project_id', 'bank_uuid'),
+        sa.Index('streams_by_state', 'state', 'bank_uuid'),
+        Base.__table_args__)
+
+    id = _id(primary_key=True)
+    bank_uuid = _id(nullable=False)
+    project_id = sa.Column(exact(255), nullable=False)
+    resource_type = sa.Column(exact(64), nullable=False)
+    resource_id = sa.Column(exact(255), nullable=False)
+    #: SHA-256 of what is the same for the same data; None: never shared
+    identity = sa.Column(exact(64))
+    #: writing, complete, damaged, removing; see store/streams.py
+    state = sa.Column(exact(32), nullable=False)
+    #: bytes, and their SHA-256, once it is complete
+    size = sa.Column(sa.BigInteger)
+    sha256 = sa.Column(exact(64))
+    created_at = sa.Column(Time, nullable=False, default=utcnow)
+
+
+class StreamPart(Base):
+    """A part of a stream that lies in the bank."""
+
+    __tablename__ = 'stream_parts'
+
+    stream_id = sa.Column(exact(36), sa.ForeignKey('streams.id'),
+                          primary_key=True)
+    number = sa.Column(sa.Integer, primary_key=True, autoincrement=False)
+    #: whole, up to the bank's longest
+    key = sa.Column(sa.Text, nullable=False)
+    size = sa.Column(sa.BigInteger, nullable=False)
+    sha256 = sa.Column(exact(64), nullable=False)
+
+
+class StreamUse(Base):
+    """Which stream is what a resource of a checkpoint calls by a label."""
+
+    __tablename__ = 'stream_uses'
+    __table_args__ = (
+        sa.Index('stream_uses_by_stream', 'stream_id'),
+        Base.__table_args__)
+
+    checkpoint_id = _id(primary_key=True)
+    resource_type = sa.Column(exact(64), primary_key=True)
+    resource_id = sa.Column(exact(255), primary_key=True)
+    label = sa.Column(exact(64), primary_key=True)
+    stream_id = sa.Column(exact(36), sa.ForeignKey('streams.id'),
+                          nullable=False)
