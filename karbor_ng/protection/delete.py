@@ -7,7 +7,7 @@ things in clouds, the bank's objects, and the status of the rows.
 """
 
 from karbor_ng import errors
-from karbor_ng.protection import graph as graph_module
+from karbor_ng import graph as graph_module
 from karbor_ng.protection import hooks
 from karbor_ng.protection import manifest
 from karbor_ng.protection import verb

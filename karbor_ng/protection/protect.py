@@ -7,10 +7,10 @@ import datetime
 import jsonschema
 
 from karbor_ng import errors
+from karbor_ng import graph as graph_module
 from karbor_ng import parameters as parameter_rules
 from karbor_ng.plugins import api
 from karbor_ng.protection import flow
-from karbor_ng.protection import graph as graph_module
 from karbor_ng.protection import hooks
 from karbor_ng.protection import manifest
 from karbor_ng.protection import verb

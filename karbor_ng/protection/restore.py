@@ -3,8 +3,8 @@
 """Restore: from a committed checkpoint to living resources."""
 
 from karbor_ng import errors
+from karbor_ng import graph as graph_module
 from karbor_ng import parameters as parameter_rules
-from karbor_ng.protection import graph as graph_module
 from karbor_ng.protection import hooks
 from karbor_ng.protection import manifest
 from karbor_ng.protection import protect

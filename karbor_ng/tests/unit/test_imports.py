@@ -32,6 +32,7 @@ TABLE = {
     'version': (),
     'resource': (),
     'schedule': ('errors',),
+    'graph': ('resource', 'errors'),
     'parameters': ('errors',),
     'credentials': ('errors',),
     'conf': ('errors', 'version', 'protection.options'),
@@ -54,8 +55,8 @@ TABLE = {
         'store', 'quota', 'rpc', 'parameters', 'credentials', 'errors'),
     'protection': (
         'protection.options', 'store', 'bank', 'plugins.api', 'protectables',
-        'context', 'keystone', 'credentials', 'errors', 'notifications',
-        'parameters', 'quota', 'resource', 'rpc'),
+        'graph', 'context', 'keystone', 'credentials', 'errors',
+        'notifications', 'parameters', 'quota', 'resource', 'rpc'),
     'api.options': (),
     'api': (
         'api.options', 'store', 'schedule', 'quota', 'keystone', 'context',

@@ -10,9 +10,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from oslotest import base
 
+from karbor_ng import graph
 from karbor_ng.plugins import api
 from karbor_ng.protection import flow
-from karbor_ng.protection import graph
 from karbor_ng.resource import Resource
 
 SIZE = 8

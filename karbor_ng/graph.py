@@ -4,7 +4,8 @@
 
 Nodes are resources, known by type and id; an edge leads from a parent to a
 child that it needs. The text form is the one that clients decode: a JSON
-list of the nodes by key and of the edges.
+list of the nodes by key and of the edges. Beside the rooms of the house,
+because the worker builds it to protect, and the API for a dry run.
 """
 
 import json

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from oslotest import base
 
 from karbor_ng import errors
-from karbor_ng.protection import graph
+from karbor_ng import graph
 from karbor_ng.resource import Resource
 
 
