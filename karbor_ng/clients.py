@@ -6,7 +6,11 @@ Apart from the plugins, because how a service is found in the catalog and
 which microversion is spoken with it is the same for all of them.
 """
 
+import functools
+
 from cinderclient import client as cinder_client
+from glanceclient import exc as glance_exceptions
+from glanceclient.v2 import client as glance_client
 from keystoneauth1 import adapter
 from keystoneauth1 import discover
 from keystoneauth1 import exceptions
@@ -50,6 +54,24 @@ def nova(session, region_name=None):
     return nova_client.Client(version, session=session, **place)
 
 
+def glance(session, region_name=None):
+    """Return a client of Glance's API version 2.
+
+    Raises keystoneauth's exceptions when a connection fails, as the clients
+    of the other services do.
+
+    :raises errors.Unavailable: the catalog has no Glance, or the deployment
+        has no cloud
+    """
+    need_cloud(session)
+    place = _place(session, 'image', region_name)
+    _endpoint_data(adapter.Adapter(session, **place))
+    made = glance_client.Client(session=session, **place)
+    made.http_client.request = functools.partial(
+        _untranslated, made.http_client.request)
+    return made
+
+
 def neutron(session, region_name=None):
     """Return a keystoneauth adapter of Neutron's API version 2.
 
@@ -75,6 +97,15 @@ def need_cloud(session):
         raise errors.Unavailable(
             'This deployment has no access to a cloud (auth_strategy = '
             'noauth), which is needed here.')
+
+
+def _untranslated(request, url, method, **kwargs):
+    """Send a request; raise what Glance's client would hide in its own."""
+    try:
+        return request(url, method, **kwargs)
+    except (glance_exceptions.CommunicationError,
+            glance_exceptions.InvalidEndpoint) as problem:
+        raise problem.__context__ from None
 
 
 def _place(session, service_type, region_name):

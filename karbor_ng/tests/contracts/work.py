@@ -81,7 +81,7 @@ class Work:
         self.saved = copy.deepcopy(operation.saved)
         self.restored = operation.restored
         self.operation_id = operation.id
-        self.project_id = 'project'
+        self.project_id = session and session.get_project_id()
         self.percents = []
         self.sleep = sleep
         self._source = source or operation
