@@ -7,6 +7,7 @@ that a driver only has to move bytes, and a format, described in the
 contributor manual under "Bank format", does not depend on where they lie.
 """
 
+from concurrent import futures
 import dataclasses
 import datetime
 import hashlib
@@ -23,6 +24,7 @@ import uuid
 from oslo_utils import units
 
 from karbor_ng import errors
+from karbor_ng.bank import parts as parts_module
 from karbor_ng.bank import wrap
 
 LOG = logging.getLogger(__name__)
@@ -38,8 +40,6 @@ LONGEST_KEY = 1024
 #: A marker of this age, in seconds and as far as clocks agree, may still be
 #: replaced by another one that was made at the same moment.
 YOUNG_SECONDS = 60
-#: Files are read in pieces of so many bytes.
-_PIECE = units.Mi
 
 
 @dataclasses.dataclass(frozen=True)
@@ -192,30 +192,35 @@ class Section:
                 f'"{self._key(key)}" is damaged, it holds no JSON: '
                 f'{problem}.') from problem
 
-    def write_stream(self, key, source, journal=None):
+    def write_stream(self, key, source, journal=None, check=None):
         """Store a stream in parts below ``key``; return its StreamInfo.
 
-        Holds no more than two parts in memory. A part that is interrupted
-        is repeated alone. With a journal, a later writer of the same stream
-        reads the source again but stores only what the journal has not got,
-        or what differs from it.
+        Holds no more than two parts in memory; one is stored while the next
+        one is read. A part that is interrupted is repeated alone. With a
+        journal, a later writer of the same stream reads the source again but
+        stores only what the journal has not got, or what differs from it.
 
-        :param source: an iterable of bytes, or an object with ``read``; what
-            it raises is passed on
+        :param source: an iterable of bytes, or an object with ``read``; it
+            is used by another thread, and what it raises is passed on
         :param journal: a :class:`Journal`
+        :param check: called before each part, and every now and then while
+            the source gives nothing; what it raises is passed on
         """
         done = {_number(part.key): part
                 for part in (journal.done() if journal else ())}
         whole, size, objects = hashlib.sha256(), 0, []
-        for data in _cut(source, PART_SIZE):
-            number = len(objects)
-            part = ObjectInfo.of(self._key(f'{key}/{number:08d}'), data)
-            objects.append(
-                self._write_part(part, data, done.get(number), journal))
-            whole.update(data)
-            size += len(data)
-            # Not beside the next one, while that is collected.
-            del data
+        with (futures.ThreadPoolExecutor(1) as beside,
+              parts_module.Parts(source, PART_SIZE, check) as parts):
+            for data in parts:
+                hashed = beside.submit(whole.update, data)
+                number = len(objects)
+                part = ObjectInfo.of(self._key(f'{key}/{number:08d}'), data)
+                objects.append(
+                    self._write_part(part, data, done.get(number), journal))
+                hashed.result()
+                size += len(data)
+                # Not beside the next one, while that is collected.
+                del data
         return StreamInfo(objects, size, whole.hexdigest())
 
     def read_stream(self, parts):
@@ -468,25 +473,3 @@ def _compare(info, data):
 
 def _number(key):
     return int(key.rpartition('/')[2])
-
-
-def _cut(source, size):
-    """Yield the source in parts of ``size`` bytes, the last one smaller."""
-    buffer = bytearray()
-    for chunk in _chunks(source):
-        rest = memoryview(chunk)
-        while rest:
-            taken = rest[:size - len(buffer)]
-            buffer += taken
-            rest = rest[len(taken):]
-            if len(buffer) == size:
-                yield bytes(buffer)
-                buffer.clear()
-    if buffer:
-        yield bytes(buffer)
-
-
-def _chunks(source):
-    if hasattr(source, 'read'):
-        return iter(lambda: source.read(_PIECE), b'')
-    return source

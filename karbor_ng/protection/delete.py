@@ -10,6 +10,7 @@ from karbor_ng import errors
 from karbor_ng import graph as graph_module
 from karbor_ng.protection import hooks
 from karbor_ng.protection import manifest
+from karbor_ng.protection import streams
 from karbor_ng.protection import verb
 from karbor_ng.protection import work
 from karbor_ng.resource import Resource
@@ -51,9 +52,12 @@ class Delete(verb.Verb):
         """
         for row in self.journal.resources():
             for item in row.objects:
-                self.journal.lease.check()
-                self.bank.delete(item['key'])
+                if not streams.is_key(item['key']):
+                    self.journal.lease.check()
+                    self.bank.delete(item['key'])
         self.bank.section(self.prefix).delete_prefix('')
+        streams.release(self.journal, self.bank, self.provider.bank_uuid,
+                        self.checkpoint.id)
 
     def _externals(self):
         return self.journal.externals_of(self.protecting.id)

@@ -12,9 +12,12 @@ import logging
 import threading
 
 from karbor_ng import errors
+from karbor_ng import graph as graph_module
 from karbor_ng.plugins import api
 from karbor_ng.protection import journal as journal_module
+from karbor_ng.protection import streams
 from karbor_ng.protection import work
+from karbor_ng.resource import Resource
 from karbor_ng.store import models
 
 LOG = logging.getLogger(__name__)
@@ -54,14 +57,19 @@ class Hooks:
     :param available: what a resource is called whose last hook ended well
     :param children_count: whether a parent fails with its children
     :param source_operation_id: whose externals the plugin sees
+    :param planned: resources that may not be skipped; None for all
+    :param indifferent: resources that are complete without their children
+
+    :ivar skipped: ``{resource: reason}`` of what plugins left out
     """
 
     def __init__(self, job, graph, members, available, children_count,
-                 source_operation_id):
+                 source_operation_id, planned=None, indifferent=()):
         self.job = job
         self.members = members
         self.failures = {}
         self.child_failures = {}
+        self.skipped = {}
         #: what kept the journal from being written, if anything did
         self.broken = None
         self._journal = job.journal
@@ -69,9 +77,19 @@ class Hooks:
         self._available = available
         self._children_count = children_count
         self._source_operation_id = source_operation_id
+        self._planned = frozenset(graph.nodes if planned is None
+                                  else planned)
+        self._indifferent = set(indifferent)
         self._ended = job.journal.steps()
         self._lock = threading.Lock()
         self._stopped = False
+        self._skip_again()
+
+    def _skip_again(self):
+        """Take over what former attempts have skipped."""
+        for (kind, number, _hook), step in self._ended.items():
+            if step.state == 'skipped':
+                self._skip(Resource(kind, number), step.result)
 
     def hooks_of(self, resource):
         member = self.members.get(resource)
@@ -116,6 +134,16 @@ class Hooks:
                         self.child_failures[parent] = f'{child} failed'
                         children.append(parent)
 
+    def _skip(self, resource, reason):
+        with self._lock:
+            self.skipped[resource] = reason
+            self._indifferent.add(resource)
+
+    def _can_be_skipped(self, resource):
+        with self._lock:
+            return graph_module.can_be_skipped(
+                resource, self._planned, self._parents, self._indifferent)
+
     def _run(self, resource, hook):
         step = self._ended.get((resource.type, resource.id, hook))
         if step is not None:
@@ -126,6 +154,8 @@ class Hooks:
             self._call(resource, hook, self.members[resource])
 
     def _may_run(self, resource, hook):
+        if resource in self.skipped:
+            return False
         if hook == 'on_prepare_finish':
             # What on_prepare_begin started must end, come what may.
             return True
@@ -144,41 +174,54 @@ class Hooks:
         saved = copy.deepcopy(member.saved)
         frame = work.Work(self.job, resource, member.plugin,
                           copy.deepcopy(member.parameters), member.bank,
-                          saved, self._source_operation_id)
+                          saved, self._source_operation_id, member.objects)
+        state, reason = self._outcome(resource, hook, getattr(
+            member.operation_class(frame), hook))
+        if self._journal.lease.is_lost:
+            raise errors.Fenced('The lease was lost in the meantime.')
+        # Of what is skipped nothing is kept but what must be deleted.
+        member.saved = {} if state == 'skipped' else saved
+        member.objects = _objects(member, frame.stream_objects())
+        self._end(resource, hook, member, started_at, state, reason,
+                  frame.new_id)
+
+    def _outcome(self, resource, hook, call):
+        """Call a hook; return how its step ended, and why if not well."""
         try:
             self._journal.lease.check()
-            getattr(member.operation_class(frame), hook)()
-            reason = None
+            call()
+            return 'done', None
         except INTERRUPTIONS:
             raise
         except errors.Error as problem:
-            LOG.warning('%s of %s failed: %s', hook, resource, problem)
-            reason = describe(problem)
+            state = ('skipped' if isinstance(problem, errors.Skipped)
+                     and self._can_be_skipped(resource) else 'failed')
+            LOG.warning('%s of %s %s: %s', hook, resource, state, problem)
+            return state, describe(problem)
         except Exception as problem:
             # What a plugin did not expect, or a cloud's own complaint.
             LOG.exception('%s of %s failed', hook, resource)
-            reason = describe(problem)
-        if self._journal.lease.is_lost:
-            raise errors.Fenced('The lease was lost in the meantime.')
-        member.saved = saved
-        member.objects = _objects(member)
-        self._end(resource, hook, member, started_at, reason, frame.new_id)
+            return 'failed', describe(problem)
 
-    def _end(self, resource, hook, member, started_at, reason, new_id):
+    def _end(self, resource, hook, member, started_at, state, reason,
+             new_id):
         values = self._values(member, new_id)
-        if reason:
-            values.update(status='error', reason=reason)
+        if state != 'done':
+            values.update(
+                status='skipped' if state == 'skipped' else 'error',
+                reason=reason)
         elif (hook == member.hooks()[-1]
               and self.reason(resource) is None):
             values.update(status=self._available, progress=100,
                           reason=' '.join(member.saved.get('notes', []))
                           or None)
-        self._journal.end_step(resource, hook,
-                               'failed' if reason else 'done', started_at,
-                               reason, values)
+        self._journal.end_step(resource, hook, state, started_at, reason,
+                               values)
         if new_id is not None:
             self.job.restored[resource.id] = new_id
-        if reason:
+        if state == 'skipped':
+            self._skip(resource, reason)
+        elif state == 'failed':
             self.fail(resource, reason)
 
     def _values(self, member, new_id):
@@ -191,13 +234,17 @@ class Hooks:
                     objects=member.objects)
 
 
-def _objects(member):
-    """Return the member's bank objects, those of former attempts first."""
-    known = {item['key']: item for item in member.objects}
+def _objects(member, stream_objects):
+    """Return the member's bank objects, those of former attempts first.
+
+    Parts of streams come last.
+    """
+    known = {item['key']: item for item in member.objects
+             if not streams.is_key(item['key'])}
     for item in member.bank.objects():
         known[item.key] = {'key': item.key, 'size': item.size,
                            'sha256': item.sha256}
-    return list(known.values())
+    return [*known.values(), *stream_objects]
 
 
 def describe(problem):

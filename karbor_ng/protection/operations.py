@@ -17,6 +17,7 @@ from karbor_ng.protection import hooks
 from karbor_ng.protection import journal
 from karbor_ng.protection import protect
 from karbor_ng.protection import restore
+from karbor_ng.protection import streams
 from karbor_ng.store import operations
 
 LOG = logging.getLogger(__name__)
@@ -39,6 +40,7 @@ class Tools:
     :ivar protectables: asked for the children of resources; None where
         there is no cloud to ask
     :ivar pools: threads for flows
+    :ivar stream_slots: bounds how many streams are open at once
     """
 
     conf: object
@@ -48,6 +50,7 @@ class Tools:
     providers: dict
     protectables: object
     pools: object
+    stream_slots: streams.Slots
 
 
 class Attempt:

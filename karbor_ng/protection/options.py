@@ -22,6 +22,11 @@ OPTS = [
                help='Resources that one protection service works on at once, '
                     'over all its operations. Each takes a thread, which '
                     'mostly waits for a cloud.'),
+    cfg.IntOpt('max_parallel_streams', default=4, min=1,
+               help='Streams of data, such as images, that one protection '
+                    'service moves to or from a bank at once; others wait. '
+                    'Each takes up to 100 MiB of memory, and of the '
+                    'processor as much as hashing its data costs.'),
     cfg.FloatOpt('lease_seconds', default=60, min=1,
                  help='Seconds after which an operation whose worker gives '
                       'no sign of life is taken over by another worker. The '

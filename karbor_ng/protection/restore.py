@@ -8,6 +8,7 @@ from karbor_ng import parameters as parameter_rules
 from karbor_ng.protection import hooks
 from karbor_ng.protection import manifest
 from karbor_ng.protection import protect
+from karbor_ng.protection import streams
 from karbor_ng.protection import verb
 from karbor_ng.resource import Resource
 from karbor_ng.store import models
@@ -61,7 +62,7 @@ class Restore(verb.Verb):
     def _row(self, node, item, parameters):
         row = {'type': node.type, 'id': node.id, 'name': node.name,
                'status': 'restoring', 'reason': None, 'progress': 0,
-               'saved': item['saved'], 'parameters': {}}
+               'saved': _without_notes(item['saved']), 'parameters': {}}
         plugin = self.provider.protections.get(node.type)
         if plugin is not None:
             row['parameters'] = parameter_rules.effective(
@@ -88,13 +89,15 @@ class Restore(verb.Verb):
             plugin=plugin, operation_class=protect.checked(
                 plugin.Restore, row.parameters, plugin.restore_schema),
             parameters=row.parameters, saved=row.saved,
-            bank=self._data(item, node), objects=[])
+            bank=self._data(item, node), objects=item['objects'])
 
     def _data(self, item, node):
         """Return the section that the last protecting attempt wrote."""
-        if not item['objects']:
+        own = [found['key'] for found in item['objects']
+               if not streams.is_key(found['key'])]
+        if not own:
             return self.section(node)
-        where = item['objects'][-1]['key'].split('/')
+        where = own[-1].split('/')
         return self.bank.section('/'.join(where[:SECTION_DEPTH]))
 
     def is_unwanted(self, resource):
@@ -121,3 +124,8 @@ class Restore(verb.Verb):
                       finished_at=models.utcnow())
         operations.finish(session, self.operation.id,
                           self.operation.attempt, state, reason)
+
+
+def _without_notes(saved):
+    """A restore has notes of its own; what is not included stays so."""
+    return {name: value for name, value in saved.items() if name != 'notes'}

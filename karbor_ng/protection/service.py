@@ -18,6 +18,7 @@ from karbor_ng import errors
 from karbor_ng.protection import flow
 from karbor_ng.protection import lease
 from karbor_ng.protection import operations as operation_runner
+from karbor_ng.protection import streams
 from karbor_ng.store import operations
 from karbor_ng.store import providers as provider_rows
 
@@ -50,7 +51,8 @@ class ProtectionService:
         self._tools = operation_runner.Tools(
             conf=self._conf, db=db, cloud=cloud, sealer=sealer,
             providers=self._providers, protectables=protectables,
-            pools=self._pools)
+            pools=self._pools,
+            stream_slots=streams.Slots(self._conf.max_parallel_streams))
         self._operations = futures.ThreadPoolExecutor(
             self._conf.max_concurrent_operations,
             thread_name_prefix='operation')

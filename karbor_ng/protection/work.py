@@ -15,6 +15,7 @@ from keystoneauth1 import exceptions as keystone_exceptions
 
 from karbor_ng import errors
 from karbor_ng.plugins import api
+from karbor_ng.protection import streams
 
 LOG = logging.getLogger(__name__)
 
@@ -32,10 +33,11 @@ class Work:
     """The frame's half of an :class:`api.Operation`.
 
     :param job: the running attempt (see ``operations.Attempt``)
+    :param objects: what the resource has in the bank so far
     """
 
     def __init__(self, job, resource, plugin, parameters, bank, saved,
-                 source_operation_id):
+                 source_operation_id, objects=()):
         self.job = job
         self.journal = job.journal
         self.plugin = plugin
@@ -51,6 +53,7 @@ class Work:
         self.new_id = None
         self._source_operation_id = source_operation_id
         self._progress_at = 0
+        self._streams = streams.Streams(self, objects)
 
     def check(self):
         self.journal.lease.check()
@@ -60,15 +63,24 @@ class Work:
 
     def poll(self, poll):
         """Call ``poll``, with patience for a cloud that stumbles."""
-        give_up = time.monotonic() + POLL_PATIENCE
+        begun = time.monotonic()
+        return self.patiently(poll, lambda: begun)
+
+    def patiently(self, call, since):
+        """Call until it does not fail in passing, or patience ends.
+
+        :param since: returns the moment, in ``time.monotonic()``, from which
+            on patience counts
+        """
         pause = 1
         while True:
             try:
-                return poll()
+                return call()
             except Exception as problem:
-                if not is_passing(problem) or time.monotonic() > give_up:
+                if (not is_passing(problem)
+                        or time.monotonic() > since() + POLL_PATIENCE):
                     raise
-                LOG.info('Asking about %s failed in passing: %s',
+                LOG.info('Asking for %s failed in passing: %s',
                          self.resource, problem)
             self.sleep(pause)
             pause = min(pause * 2, 30)
@@ -88,6 +100,37 @@ class Work:
         rows = self.journal.externals_of(self._source_operation_id,
                                          self.resource)
         return [as_external(row) for row in rows if row.state != 'gone']
+
+    # Secrets and data in the bank
+
+    def seal(self, text):
+        return self._sealer().seal(text)
+
+    def unseal(self, text):
+        try:
+            return self._sealer().open(text)
+        except errors.CredentialsError:
+            raise errors.ResourceError(
+                'What was sealed can not be read: it was encrypted with a '
+                'key that is not in [credentials] keys any more.') from None
+
+    def _sealer(self):
+        sealer = self.job.tools.sealer
+        if sealer is None:
+            raise errors.ResourceError(
+                'This deployment has no keys, so it can not keep secrets: '
+                'set [credentials] keys.')
+        return sealer
+
+    def put_stream(self, label, source, size, identity):
+        return self._streams.put(label, source, size, identity)
+
+    def get_stream(self, label):
+        return self._streams.get(label)
+
+    def stream_objects(self):
+        """Return the parts of all streams, as rows list objects."""
+        return self._streams.objects()
 
     # Things in clouds
 

@@ -1,0 +1,299 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); see LICENSE.
+# SPDX-License-Identifier: Apache-2.0
+"""Streams: data of resources in the bank, which checkpoints may share.
+
+Apart from ``work`` because a stream outlives its operation, and often its
+checkpoint: its rows say who uses it (``store/streams.py``), its objects lie
+beside those of checkpoints, and the last deletion takes both away.
+"""
+
+import contextlib
+import functools
+import hashlib
+import logging
+import secrets
+import threading
+import time
+import uuid
+
+from karbor_ng import errors
+from karbor_ng.bank import bank as bank_module
+from karbor_ng.plugins import api
+from karbor_ng.store import streams as rows
+
+LOG = logging.getLogger(__name__)
+
+FOLDER = 'streams/'
+#: Seconds between two looks whether a slot is worth waiting for.
+LOOK_SECONDS = 0.5
+
+
+def prefix(project_id, stream_id):
+    """Return where all objects of a stream lie."""
+    return f'{FOLDER}{project_id}/{stream_id}'
+
+
+def is_key(key):
+    """Return whether a whole key is that of a stream's part."""
+    return key.startswith(FOLDER)
+
+
+class Slots:
+    """Bounds how many streams a process reads and writes at once."""
+
+    def __init__(self, count):
+        self._free = threading.Semaphore(count)
+
+    def take(self, check):
+        """Wait for a slot.
+
+        :param check: called meanwhile; what it raises ends the waiting
+        """
+        check()
+        while not self._free.acquire(timeout=LOOK_SECONDS):
+            check()
+
+    def give_back(self):
+        self._free.release()
+
+
+class Streams:
+    """The streams of one resource, as one hook meets them.
+
+    :param work: the hook's ``work.Work``
+    :param objects: the resource's objects in the bank, as its row or the
+        manifest lists them
+    """
+
+    def __init__(self, work, objects):
+        self._work = work
+        self._journal = work.journal
+        self._bank = work.job.provider.bank
+        self._slots = work.job.tools.stream_slots
+        self._objects = [item for item in objects if is_key(item['key'])]
+        self._open = 0
+        self._lock = threading.Lock()
+
+    def objects(self):
+        """Return the parts of all streams by now, as rows list them."""
+        return list(self._objects)
+
+    # Writing
+
+    def put(self, label, source, size, identity):
+        """See ``api.Operation.put_stream``."""
+        identity = identity and hashlib.sha256(identity.encode()).hexdigest()
+        stream = self._begin(label, identity)
+        while stream.state == 'complete' and self._is_damaged(stream):
+            LOG.warning('Stream %s is damaged: %s is stored once more',
+                        stream.id, self._work.resource)
+            stream = self._begin(label, identity, instead_of=stream.id)
+            self._remove_unused()
+        if stream.state == 'complete':
+            parts = _infos(self._journal.read(rows.parts, stream.id))
+            stored = api.Stream(stream.id, stream.size, stream.sha256)
+        else:
+            parts, stored = self._store(stream, source, size)
+        self._keep(label, stored, parts)
+        return stored
+
+    def _begin(self, label, identity, instead_of=None):
+        work = self._work
+        whose = {'resource_type': work.resource.type,
+                 'resource_id': work.resource.id}
+        use = {'checkpoint_id': work.checkpoint_id, 'label': label, **whose}
+        values = {'id': str(uuid.uuid4()), 'identity': identity,
+                  'project_id': work.project_id,
+                  'bank_uuid': work.job.provider.bank_uuid, **whose}
+        return self._journal.write(rows.begin, use, values, instead_of)
+
+    def _is_damaged(self, stream):
+        """Return whether a part is missing, by a look at their names."""
+        listed = set(self._bank.keys(
+            f'{prefix(stream.project_id, stream.id)}/'))
+        parts = _infos(self._journal.read(rows.parts, stream.id))
+        # Listings of some banks lag behind.
+        return bool(self._bank.check(
+            [part for part in parts if part.key not in listed]))
+
+    def _remove_unused(self):
+        remove_unused(self._journal, self._bank,
+                      self._work.job.provider.bank_uuid)
+
+    def _store(self, stream, source, size):
+        with self._slot():
+            recorded = _Parts(self._journal, self._bank, stream)
+            written = self._work.patiently(
+                functools.partial(self._pass, stream, source, size,
+                                  recorded),
+                lambda: recorded.moved_at)
+            self._journal.write(rows.complete, stream.id,
+                                len(written.objects), written.size,
+                                written.sha256)
+        return written.objects, api.Stream(stream.id, written.size,
+                                           written.sha256)
+
+    def _pass(self, stream, source, size, recorded):
+        """Read the source once, and write what is not there.
+
+        Each pass writes under a name of its own, so that nobody ever writes
+        over a part that is recorded: neither a worker that was given up, nor
+        a source that says something else today.
+        """
+        section = self._bank.section(prefix(stream.project_id, stream.id))
+        attempt = self._work.job.operation.attempt
+        return section.write_stream(
+            f'{attempt}.{secrets.token_hex(4)}',
+            self._watched(source, size), recorded, self._work.check)
+
+    def _watched(self, source, size):
+        done = 0
+        for chunk in source():
+            done += len(chunk)
+            if size:
+                self._work.progress(done, size)
+            yield chunk
+
+    def _keep(self, label, stored, parts):
+        kept = self._work.saved.setdefault('streams', {})
+        kept[label] = {'id': stored.id, 'size': stored.size,
+                       'sha256': stored.sha256}
+        mine = {stream['id'] for stream in kept.values()} - {stored.id}
+        self._objects = [item for item in self._objects
+                         if _stream_id(item['key']) in mine]
+        self._objects.extend(
+            {'key': part.key, 'size': part.size, 'sha256': part.sha256}
+            for part in parts)
+
+    # Reading
+
+    def get(self, label):
+        """See ``api.Operation.get_stream``."""
+        kept = self._work.saved.get('streams', {}).get(label)
+        if kept is None:
+            raise errors.BankError(
+                f'The backup of {self._work.resource} has no "{label}".')
+        parts = self._parts_of(kept)
+        whole = hashlib.sha256()
+        with self._slot():
+            for data in self._bank.read_stream(parts):
+                self._work.check()
+                whole.update(data)
+                yield data
+        if whole.hexdigest() != kept['sha256']:
+            raise errors.BankError(
+                f'Stream {kept["id"]} is damaged: its SHA-256 is not '
+                f'{kept["sha256"]}.')
+
+    def _parts_of(self, kept):
+        """Return the parts of a stream in order; all of them are listed."""
+        parts = {_number(item['key']): bank_module.ObjectInfo(**item)
+                 for item in self._objects
+                 if _stream_id(item['key']) == kept['id']}
+        in_order = [part for _number, part in sorted(parts.items())]
+        if (list(sorted(parts)) != list(range(len(parts)))
+                or sum(part.size for part in in_order) != kept['size']):
+            raise errors.BankError(
+                f'Stream {kept["id"]} of {self._work.resource} is not '
+                f'complete in the list of its objects.')
+        return in_order
+
+    @contextlib.contextmanager
+    def _slot(self):
+        """Have a slot; one for all streams of a hook.
+
+        A hook that writes what it reads from another stream would else wait
+        for itself.
+        """
+        with self._lock:
+            self._open += 1
+            is_first = self._open == 1
+        taken = False
+        try:
+            if is_first:
+                self._slots.take(self._work.check)
+                taken = True
+            yield
+        finally:
+            with self._lock:
+                self._open -= 1
+            if taken:
+                self._slots.give_back()
+
+
+class _Parts:
+    """The journal of a stream's parts, for the bank.
+
+    :ivar moved_at: ``time.monotonic()`` when it last grew
+    """
+
+    def __init__(self, journal, bank, stream):
+        self._journal = journal
+        self._bank = bank
+        self._stream = stream
+        self.moved_at = time.monotonic()
+
+    def done(self):
+        listed = set(self._bank.keys(
+            f'{prefix(self._stream.project_id, self._stream.id)}/'))
+        parts = _infos(self._journal.read(rows.parts, self._stream.id))
+        return [part for part in parts if part.key in listed]
+
+    def record(self, part):
+        number = _number(part.key)
+        try:
+            self._journal.write(rows.put_part, {
+                'stream_id': self._stream.id, 'number': number,
+                'key': part.key, 'size': part.size, 'sha256': part.sha256})
+        except errors.Fenced:
+            self._withdraw(number, part.key)
+            raise
+        self.moved_at = time.monotonic()
+
+    def _withdraw(self, number, key):
+        """Remove a part that nobody will ever know of.
+
+        Its stream may be gone already, and with it the one who would do it.
+        An answer of the database may have been lost, so it is asked.
+        """
+        if not self._journal.read(rows.has_key, self._stream.id, number,
+                                  key):
+            self._bank.delete(key)
+
+
+def release(journal, bank, bank_uuid, checkpoint_id):
+    """Take a checkpoint's uses back; remove what nobody uses any more.
+
+    Interrupted anywhere, doing it again finishes it.
+    """
+    for stream_id in journal.read(rows.used_by, checkpoint_id):
+        journal.lease.check()
+        journal.write(rows.release, stream_id, checkpoint_id)
+    remove_unused(journal, bank, bank_uuid)
+
+
+def remove_unused(journal, bank, bank_uuid):
+    """Remove the streams of a bank that nobody uses, whoever left them."""
+    for stream in journal.read(rows.to_remove, bank_uuid):
+        for part in journal.read(rows.parts, stream.id):
+            journal.lease.check()
+            bank.delete(part.key)
+        journal.lease.check()
+        # What a listing still finds was never recorded.
+        bank.delete_prefix(prefix(stream.project_id, stream.id))
+        journal.write(rows.forget, stream.id)
+        LOG.info('Removed stream %s', stream.id)
+
+
+def _infos(parts):
+    return [bank_module.ObjectInfo(part.key, part.size, part.sha256)
+            for part in parts]
+
+
+def _stream_id(key):
+    """Return the stream's id of a part's key; projects have no slash."""
+    return key.split('/')[2]
+
+
+def _number(key):
+    return int(key.rpartition('/')[2])
