@@ -42,6 +42,20 @@ class Graph:
         return found
 
 
+def can_be_skipped(node, planned, parents, indifferent):
+    """Whether a resource may be left out of a checkpoint.
+
+    That is when nobody asked for it, and nothing that needs it would be
+    incomplete without it.
+
+    :param planned: what the plan names
+    :param parents: what :meth:`Graph.parents` returned
+    :param indifferent: containers, and what is skipped itself
+    """
+    return node not in planned and all(
+        parent in indifferent for parent in parents.get(node, ()))
+
+
 def build(planned, children_of):
     """Discover everything the planned resources consist of.
 

@@ -144,6 +144,8 @@ class Preview:
     :ivar problems: why it would fail; empty when it would not
     :ivar notes: what would be different afterwards
     :ivar not_included: what of the resource would not be there
+    :ivar skipped: what :class:`errors.Skipped` would say; the frame knows
+        whether that fails the resource or only leaves it out
     """
 
     action: str
@@ -151,6 +153,7 @@ class Preview:
     problems: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     not_included: tuple[str, ...] = ()
+    skipped: str | None = None
 
 
 class Operation:
@@ -167,8 +170,9 @@ class Operation:
     A hook that raises fails its resource (and the parents, which can not be
     complete without it), never the siblings. With :class:`errors.Skipped`
     a resource that nobody asked for but a container, such as a project, is
-    only left out, with the reason. Objects are new for each hook:
-    what a later hook needs goes into :attr:`saved`.
+    only left out of the checkpoint, with the reason: none of its hooks runs
+    any more, and what it has made is removed. Objects are new for each
+    hook: what a later hook needs goes into :attr:`saved`.
 
     :ivar plugin: the :class:`Protection` (its ``conf`` has the options)
     :ivar resource: the :class:`Resource` this is about

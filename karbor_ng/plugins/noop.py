@@ -32,7 +32,7 @@ RESOURCE_TYPES = (
 )
 
 #: What the registry can be told to do; see :meth:`Registry.control`.
-ACTIONS = ('fail', 'hang', 'lose_reply')
+ACTIONS = ('fail', 'skip', 'leave_out', 'hang', 'lose_reply')
 
 
 class Registry:
@@ -111,10 +111,13 @@ class Registry:
         """Say what goes wrong from now on, in all processes; {} ends it.
 
         :param rules: ``{action: {resource id: [point, ...]}}`` with a
-            ``*`` for all resources. Actions: ``fail`` raises, ``hang``
-            waits until the rule is gone, ``lose_reply`` raises after the
-            object was made. Points: names of hooks, or labels of objects,
-            where ``fail`` comes before the making and ``hang`` after it.
+            ``*`` for all resources. Actions: ``fail`` raises, ``skip``
+            says that the resource can not be protected, ``leave_out`` that
+            something is not in its backup, ``hang`` waits until the rule is
+            gone, ``lose_reply`` raises after the object was made. Points:
+            names of hooks, or labels of objects, where ``fail`` comes
+            before the making and ``hang`` after it; ``skip`` and
+            ``leave_out`` know hooks only.
         """
         unknown = set(rules) - set(ACTIONS)
         if unknown:
@@ -200,7 +203,12 @@ class _Obedient(api.Operation):
     """Does what the registry was told, at points that have a name."""
 
     def _obey(self, point):
-        if self.plugin.registry.is_told('fail', self.resource.id, point):
+        registry, resource_id = self.plugin.registry, self.resource.id
+        if registry.is_told('leave_out', resource_id, point):
+            self.leave_out(f'Told to leave something out at {point}.')
+        if registry.is_told('skip', resource_id, point):
+            raise errors.Skipped(f'told to be skipped at {point}')
+        if registry.is_told('fail', resource_id, point):
             raise errors.ResourceError(f'told to fail at {point}')
         self._hang(point)
 
@@ -349,6 +357,21 @@ class NoopProtection(api.Protection):
         self.registry = Registry(self.conf.registry_path)
         self.kinds = (Object(self.registry, 'backup'),
                       Object(self.registry, 'restored'))
+
+    @classmethod
+    def preview_protect(cls, session, resources, parameters):
+        return {resource: api.Preview('Protected in name only.', size=0)
+                for resource in resources}
+
+    @classmethod
+    def preview_restore(cls, session, kept, parameters):
+        return {resource: _preview_restore(saved)
+                for resource, saved in kept.items()}
+
+
+def _preview_restore(saved):
+    problems = () if saved.get('backup_id') else ('It has no backup.',)
+    return api.Preview('Restored in name only.', size=0, problems=problems)
 
 
 class NoopProtectable(api.Protectable):

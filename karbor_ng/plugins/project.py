@@ -42,6 +42,14 @@ class ProjectProtection(api.Protection):
     resource_types = (RESOURCE_TYPE,)
     container = True
     Delete = None
+    leaves_out = (
+        'Networks, subnets, routers, security groups, floating IPs, key '
+        'pairs and server groups: restored servers use those that still '
+        'exist.',
+        'Load balancers, VPNs, firewalls and DNS zones.',
+        'Snapshots, groups and other backups of volumes, and volume types.',
+        'Object storage, shares, databases, clusters, stacks and secrets.',
+        'Users, roles, quotas and settings of the project.')
 
     options_schema = {'title': 'Project Protection Options',
                       'type': 'object', 'properties': {}}

@@ -171,6 +171,6 @@ def tag_of(operation_id, resource, label):
 def saved_values(saved):
     """Return the columns that go with ``saved``."""
     values = {'saved': saved}
-    values.update({column: saved[key]
-                   for key, column in SAVED_COLUMNS.items() if key in saved})
+    values.update({column: saved.get(key)
+                   for key, column in SAVED_COLUMNS.items()})
     return values

@@ -29,6 +29,8 @@ class Protect(verb.Verb):
         self.checkpoint = self.journal.read(
             checkpoints.get, self.operation.checkpoint_id)
         self.committed = None
+        #: known once the work has ended
+        self._skipped = frozenset()
 
     def work(self):
         if self._find_committed():
@@ -41,7 +43,9 @@ class Protect(verb.Verb):
             if member is not None:
                 members[node] = member
         self._renew_stale_snapshots(members)
-        self.run_hooks(graph, members, self.operation.id)
+        self.run_hooks(graph, members, self.operation.id,
+                       planned=self._planned(),
+                       indifferent=self._indifferent(rows.values()))
         self.end_containers(graph)
 
     def _find_committed(self):
@@ -56,9 +60,7 @@ class Protect(verb.Verb):
     def _graph(self):
         if self.checkpoint.graph != checkpoints.EMPTY_GRAPH:
             return graph_module.unpack(self.checkpoint.graph)
-        planned = [Resource(item['type'], item['id'], item.get('name') or '',
-                            item.get('extra_info'))
-                   for item in self.checkpoint.plan['resources']]
+        planned = self._planned()
         graph = graph_module.build(planned, self._children_of)
         text = graph_module.pack(graph)
         self.journal.write(self._put_graph, text,
@@ -66,6 +68,16 @@ class Protect(verb.Verb):
                             for node in graph.nodes])
         self.checkpoint.graph = text
         return graph
+
+    def _planned(self):
+        return [Resource(item['type'], item['id'], item.get('name') or '',
+                         item.get('extra_info'))
+                for item in self.checkpoint.plan['resources']]
+
+    def _indifferent(self, rows):
+        """Return what is complete without its children."""
+        return [Resource(row.type, row.id) for row in rows
+                if row.status == 'skipped' or self.is_container(row.type)]
 
     def _children_of(self, parents):
         if self.tools.protectables is None:
@@ -98,6 +110,8 @@ class Protect(verb.Verb):
             parameters=parameter_rules.effective(
                 node, self.checkpoint.plan['parameters'],
                 plugin.options_schema))
+        if plugin.container and plugin.leaves_out:
+            row['saved'] = {'not_included': list(plugin.leaves_out)}
         return row
 
     def _member(self, node, row):
@@ -149,8 +163,15 @@ class Protect(verb.Verb):
 
     # Finishing
 
+    def is_unwanted(self, resource):
+        """What was made of a resource before it was skipped is of no use."""
+        return resource in self._skipped
+
     def finish(self, reason):
         if self.committed is None:
+            self._skipped = {Resource(row.type, row.id)
+                             for row in self.journal.resources()
+                             if row.status == 'skipped'}
             self.tidy()
             rows, reason = self._ended_rows(reason)
             status = 'error' if reason else 'available'

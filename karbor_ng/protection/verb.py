@@ -58,11 +58,14 @@ class Verb:
             f'{self.prefix}/data/{self.operation.attempt}/{where}/'
             f'{bank.component(resource.id)}')
 
-    def run_hooks(self, graph, members, source_operation_id):
-        """Run all hooks of the members over the graph."""
+    def run_hooks(self, graph, members, source_operation_id, **skipping):
+        """Run all hooks of the members over the graph.
+
+        :param skipping: what may be skipped; see :class:`hooks.Hooks`
+        """
         self.hooks = hooks.Hooks(
             self.attempt, graph, members, self.AVAILABLE,
-            self.CHILDREN_COUNT, source_operation_id)
+            self.CHILDREN_COUNT, source_operation_id, **skipping)
         flow.run(self.tools.pools, graph, self.hooks.hooks_of,
                  self.hooks.run)
         self.journal.lease.check_owned()
@@ -75,19 +78,23 @@ class Verb:
     def _fail_with_children(self, members):
         """Fail parents whose own last hook had ended before a child failed."""
         for resource, reason in self.hooks.child_failures.items():
-            if resource in members and resource not in self.hooks.failures:
+            if (resource in members and resource not in self.hooks.failures
+                    and resource not in self.hooks.skipped):
                 self.journal.set_resource(resource, status='error',
                                           reason=reason)
 
     def end_containers(self, graph):
         """Let containers end as their children did."""
         for node in graph.nodes:
-            plugin = self.provider.protections.get(node.type)
-            if plugin is not None and plugin.container:
+            if self.is_container(node.type):
                 reason = self.hooks.reason(node)
                 self.journal.set_resource(
                     node, status='error' if reason else self.AVAILABLE,
                     reason=reason, progress=100)
+
+    def is_container(self, resource_type):
+        plugin = self.provider.protections.get(resource_type)
+        return plugin is not None and plugin.container
 
     def failed_texts(self, rows):
         """Return the reasons of failed resources as one text, or None."""

@@ -285,10 +285,10 @@ class Step(Base):
     resource_type = sa.Column(exact(64), primary_key=True)
     resource_id = sa.Column(exact(255), primary_key=True)
     hook = sa.Column(exact(32), primary_key=True)
-    #: done, failed
+    #: done, failed, skipped
     state = sa.Column(exact(32), nullable=False)
     attempt = sa.Column(sa.Integer, nullable=False)
-    #: why it failed
+    #: why it failed or was skipped
     result = sa.Column(long_text())
     started_at = sa.Column(Time, nullable=False)
     ended_at = sa.Column(Time, nullable=False)

@@ -15,6 +15,7 @@ from karbor_ng import credentials
 from karbor_ng import protectables
 from karbor_ng.plugins import api
 from karbor_ng.plugins import noop
+from karbor_ng.plugins import project
 from karbor_ng.protection import client
 from karbor_ng.protection import providers
 from karbor_ng.protection import service
@@ -35,6 +36,7 @@ description = For tests
 enabled = True
 bank = karbor-fs-bank-plugin
 plugin = karbor-noop-protection-plugin
+plugin = karbor-project-protection-plugin
 plugin = karbor_ng.tests.unit.protection.environment.NotedProtection
 plugin = karbor_ng.tests.unit.protection.environment.DraftProtection
 
