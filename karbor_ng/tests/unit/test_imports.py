@@ -37,7 +37,9 @@ TABLE = {
     'credentials': ('errors',),
     'conf': ('errors', 'version', 'protection.options'),
     'plugins.api': ('errors', 'resource'),
-    'protectables': ('plugins.api', 'resource', 'errors'),
+    'installed': ('errors',),
+    'protectables': ('installed', 'plugins.api', 'resource', 'errors'),
+    'previews': ('installed', 'plugins.api', 'resource', 'errors'),
     'policies': ('errors',),
     'context': ('errors',),
     'policy': ('policies', 'context', 'errors'),
@@ -50,17 +52,22 @@ TABLE = {
     'bank': ('errors',),
     'bank.drivers': ('bank', 'keystone', 'errors'),
     'plugins': ('plugins.api', 'clients', 'errors', 'resource'),
+    'plugins.image': ('plugins.api', 'clients', 'errors', 'resource'),
+    # A server's root disk is an image on its way.
+    'plugins.server': (
+        'plugins.api', 'plugins.image', 'clients', 'errors', 'resource'),
     'protection.options': (),
     'protection.client': (
         'store', 'quota', 'rpc', 'parameters', 'credentials', 'errors'),
     'protection': (
         'protection.options', 'store', 'bank', 'plugins.api', 'protectables',
-        'graph', 'context', 'keystone', 'credentials', 'errors',
+        'graph', 'installed', 'context', 'keystone', 'credentials', 'errors',
         'notifications', 'parameters', 'quota', 'resource', 'rpc'),
     'api.options': (),
     'api': (
         'api.options', 'store', 'schedule', 'quota', 'keystone', 'context',
-        'policy', 'policies', 'protectables', 'protection.client',
+        'policy', 'policies', 'protectables', 'previews', 'graph',
+        'resource', 'protection.client',
         'parameters', 'credentials', 'errors', 'notifications'),
     'cmd': ('conf', 'errors'),
     # What cmd.api is for karbor-api, for other servers: puts it together.
