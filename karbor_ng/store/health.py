@@ -1,0 +1,75 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); see LICENSE.
+# SPDX-License-Identifier: Apache-2.0
+"""What rows tell about the services: who is heard of, and what waits.
+
+Apart from the nouns because it is one glance at several of them. All ages
+are by the database's clock.
+"""
+
+import dataclasses
+import datetime
+
+import sqlalchemy as sa
+
+from karbor_ng.store import models
+from karbor_ng.store import session as store_session
+
+Operation = models.Operation
+Provider = models.Provider
+
+
+@dataclasses.dataclass(frozen=True)
+class Glance:
+    """The services as their rows show them at one moment.
+
+    :ivar providers: dicts of ``id``, ``name``, ``host``, ``bank`` (its kind)
+        and ``silent_seconds``: since a service last said that it is well
+    :ivar queued: how many operations wait for a worker
+    :ivar oldest_queued_seconds: how long the first of them has waited
+    :ivar running: how many operations have a worker
+    :ivar lost: how many of these have one whose lease has run out
+    :ivar longest_lost_seconds: how long ago the first lease did
+    """
+
+    providers: list
+    queued: int
+    oldest_queued_seconds: float
+    running: int
+    lost: int
+    longest_lost_seconds: float
+
+
+def glance(session):
+    """Return a :class:`Glance`, from indexes, whatever has been done ever."""
+    now = store_session.now(session)
+    queued, first_queued = session.execute(
+        sa.select(sa.func.count(), sa.func.min(Operation.created_at))
+        .where(Operation.state == 'queued')).one()
+    running = session.execute(
+        sa.select(sa.func.count())
+        .where(Operation.state == 'running')).scalar()
+    lost, first_lost = session.execute(
+        sa.select(sa.func.count(), sa.func.min(Operation.lease_until))
+        .where(Operation.state == 'running',
+               Operation.lease_until < now)).one()
+    return Glance(
+        providers=_providers(session, now), queued=queued, running=running,
+        oldest_queued_seconds=_age(first_queued, now), lost=lost,
+        longest_lost_seconds=_age(first_lost, now))
+
+
+def _providers(session, now):
+    rows = session.execute(
+        sa.select(Provider.id, Provider.name, Provider.host,
+                  Provider.bank_kind, Provider.published_at)
+        .order_by(Provider.name, Provider.id))
+    return [{'id': row.id, 'name': row.name, 'host': row.host,
+             'bank': row.bank_kind,
+             'silent_seconds': _age(row.published_at, now)} for row in rows]
+
+
+def _age(moment, now):
+    """Clocks of hosts may be ahead of the database's."""
+    if moment is None:
+        return 0.0
+    return max(0.0, round((now - moment) / datetime.timedelta(seconds=1), 1))
