@@ -12,6 +12,7 @@ import logging
 import time
 
 from keystoneauth1 import exceptions as keystone_exceptions
+import requests.exceptions
 
 from karbor_ng import errors
 from karbor_ng.plugins import api
@@ -21,7 +22,16 @@ LOG = logging.getLogger(__name__)
 
 #: Seconds between two attempts to write progress that nobody needs sooner.
 PROGRESS_SECONDS = 5
-#: Answers of a cloud after which asking again makes sense.
+#: After these asking again makes sense; those of requests come out of bodies
+#: that are read piece by piece.
+PASSING = (keystone_exceptions.ConnectFailure,
+           keystone_exceptions.ConnectTimeout,
+           keystone_exceptions.RetriableConnectionFailure,
+           requests.exceptions.ChunkedEncodingError,
+           requests.exceptions.ConnectionError,
+           requests.exceptions.Timeout,
+           ConnectionError, errors.Unavailable)
+#: Answers of a cloud after which it does as well.
 PASSING_CODES = (429, 500, 502, 503, 504)
 #: Seconds for which a poll may fail in passing ways before it is a failure.
 POLL_PATIENCE = 600
@@ -238,10 +248,7 @@ def replace_id(external, external_id):
 
 def is_passing(problem):
     """Return whether the same question may be answered a moment later."""
-    if isinstance(problem, (keystone_exceptions.ConnectFailure,
-                            keystone_exceptions.ConnectTimeout,
-                            keystone_exceptions.RetriableConnectionFailure,
-                            ConnectionError, errors.Unavailable)):
+    if isinstance(problem, PASSING):
         return True
     code = getattr(problem, 'http_status', getattr(problem, 'code', None))
     return code in PASSING_CODES and not isinstance(problem, errors.Error)
