@@ -11,20 +11,14 @@ Whatever takes time takes a few looks at it instead.
 import ast
 import copy
 import datetime
-import io
 import itertools
-import json
-import re
-import threading
-import urllib.parse
 import uuid
 
-from keystoneauth1 import session
-from keystoneauth1 import token_endpoint
-import requests
+from karbor_ng.tests import fixtures_service
+from karbor_ng.tests.fixtures_service import PROJECT
+from karbor_ng.tests.fixtures_service import Refused
 
 URL = 'http://cinder.test/v3/'
-PROJECT = '24f7f1f5cb044d3ba4ab1b4d3b8a8e3c'
 
 #: Where a passing status leads to.
 _NEXT = {'creating': 'available', 'restoring-backup': 'available',
@@ -35,25 +29,16 @@ _DELETABLE = {'volumes': ('available', 'error', 'error_restoring'),
               'backups': ('available', 'error')}
 
 
-class Refused(Exception):
-    """An answer that is an error."""
-
-    def __init__(self, code, text):
-        super().__init__(text)
-        self.code = code
-
-
-class Cinder(requests.adapters.BaseAdapter):
+class Cinder(fixtures_service.Service):
     """The service; hand :meth:`session` to what is tested.
 
     :ivar things: ``{collection: {id: record}}``, as the API shows them;
         ``_content`` is what a volume or a backup holds
     :ivar looks: how often a passing status is seen
-    :ivar requests: ``(method, path)`` of all requests
-    :ivar intercept: called with method, path and body before a request is
-        served; may raise :class:`Refused` or what a connection raises
-    :ivar after: the same, after it was served and before the answer
     """
+
+    type = 'block-storage'
+    url = URL
 
     def __init__(self, newest='3.71'):
         super().__init__()
@@ -62,19 +47,8 @@ class Cinder(requests.adapters.BaseAdapter):
         self.zones = ['nova', 'east']
         self.messages = {}
         self.looks = 1
-        self.requests = []
-        self.intercept = lambda method, path, body: None
-        self.after = lambda method, path, body: None
         self._newest = newest
         self._seconds = itertools.count()
-        self._lock = threading.RLock()
-
-    def session(self):
-        """Return a session that ends here, with a token of nobody."""
-        made = session.Session(token_endpoint.Token(URL, 'token'))
-        made.session.mount('http://', self)
-        made.get_project_id = lambda auth=None: PROJECT
-        return made
 
     def add(self, collection, **values):
         """Put a thing there that nobody asked for; return its record."""
@@ -104,43 +78,16 @@ class Cinder(requests.adapters.BaseAdapter):
         except KeyError:
             raise Refused(404, f'{thing_id} could not be found.') from None
 
-    # Transport
+    def versions(self):
+        return {'versions': [{
+            'id': 'v3.0', 'status': 'CURRENT', 'min_version': '3.0',
+            'version': self._newest,
+            'links': [{'rel': 'self', 'href': URL}]}]}
 
-    def send(self, request, **kwargs):
-        path, _, query = request.path_url.partition('?')
-        path = path.removeprefix('/v3/')
-        body = json.loads(request.body) if request.body else None
-        with self._lock:
-            self.requests.append((request.method, path))
-            try:
-                self.intercept(request.method, path, body)
-                answer = self._serve(request, path, query, body)
-                self.after(request.method, path, body)
-                return _response(request, 200, answer)
-            except Refused as refusal:
-                return _response(request, refusal.code, {'badRequest': {
-                    'message': str(refusal), 'code': refusal.code}})
-
-    def close(self):
-        pass
-
-    def _serve(self, request, path, query, body):
-        parts = [part for part in path.split('/') if part]
-        if parts in ([], ['v3']):
-            return {'versions': [{
-                'id': 'v3.0', 'status': 'CURRENT', 'min_version': '3.0',
-                'version': self._newest,
-                'links': [{'rel': 'self', 'href': URL}]}]}
+    def check(self, request):
         wanted = request.headers.get('OpenStack-API-Version', '')
         if _version(wanted.partition(' ')[2]) > _version(self._newest):
             raise Refused(406, f'{wanted} is not supported')
-        for method, pattern, handler in _ROUTES:
-            match = re.fullmatch(pattern, '/'.join(parts))
-            if match and method == request.method:
-                filters = dict(urllib.parse.parse_qsl(query))
-                return handler(self, *match.groups(), body=body,
-                               filters=filters)
-        raise Refused(404, f'no route for {request.method} {path}')
 
     # Handlers
 
@@ -310,7 +257,7 @@ class Cinder(requests.adapters.BaseAdapter):
 
 
 _THING = '(volumes|snapshots|backups)'
-_ROUTES = (
+Cinder.routes = (
     ('GET', f'{_THING}/detail', Cinder._list),
     ('GET', f'{_THING}/([^/]+)', Cinder._show),
     ('DELETE', f'{_THING}/([^/]+)', Cinder._delete),
@@ -328,13 +275,3 @@ _ROUTES = (
 
 def _version(text):
     return tuple(int(part) for part in text.split('.')) if text else (0,)
-
-
-def _response(request, code, body):
-    response = requests.Response()
-    response.status_code = code
-    response.request = request
-    response.url = request.url
-    response.headers['Content-Type'] = 'application/json'
-    response.raw = io.BytesIO(json.dumps(body).encode() if body else b'')
-    return response
