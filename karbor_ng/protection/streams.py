@@ -191,7 +191,7 @@ class Streams:
                  for item in self._objects
                  if _stream_id(item['key']) == kept['id']}
         in_order = [part for _number, part in sorted(parts.items())]
-        if (list(sorted(parts)) != list(range(len(parts)))
+        if (sorted(parts) != list(range(len(parts)))
                 or sum(part.size for part in in_order) != kept['size']):
             raise errors.BankError(
                 f'Stream {kept["id"]} of {self._work.resource} is not '
