@@ -7,20 +7,11 @@ concerns. Apart from the plugins, because both the API and the worker ask,
 and neither of them shall know which types there are.
 """
 
-from keystoneauth1 import exceptions as keystone_exceptions
-from stevedore import extension
-
 from karbor_ng import errors
-
-NAMESPACE = 'karbor.protectables'
+from karbor_ng import installed
 
 #: What instances can be filtered by, in exact values.
 FILTERS = ('name', 'status')
-
-#: How a refusal of a cloud is passed on to the caller of the API.
-_REFUSALS = {401: errors.Unauthorized, 403: errors.Forbidden,
-             429: errors.Unavailable, 502: errors.Unavailable,
-             503: errors.Unavailable, 504: errors.Unavailable}
 
 
 class Protectables:
@@ -33,7 +24,7 @@ class Protectables:
             take the place of installed ones of the same type
         :raises errors.ConfigError: an installed one can not be loaded
         """
-        known = _installed() + list(extra)
+        known = installed.protectables() + list(extra)
         self._by_type = {item.resource_type: item for item in known}
 
     def types(self):
@@ -108,34 +99,6 @@ class Protectables:
         return found
 
 
-def _installed():
-    plugins = extension.ExtensionManager(
-        NAMESPACE, invoke_on_load=True, on_load_failure_callback=_refuse)
-    return [plugin.obj for plugin in plugins]
-
-
-def _refuse(manager, entry_point, problem):
-    raise errors.ConfigError(
-        f'The protectable "{entry_point.name}" ({entry_point.value}) can '
-        f'not be loaded: {problem}') from problem
-
-
 def _ask(resource_type, question, *args, **kwargs):
-    """Call a plugin; tell what its cloud answered badly in our errors."""
-    try:
-        return question(*args, **kwargs)
-    except errors.Error:
-        raise
-    except Exception as problem:
-        text = str(problem) or repr(problem)
-        raise _class_of(problem)(
-            f'Asking for resources of type {resource_type} failed: '
-            f'{text}') from problem
-
-
-def _class_of(problem):
-    if isinstance(problem, (keystone_exceptions.ConnectionError,
-                            ConnectionError)):
-        return errors.Unavailable
-    code = getattr(problem, 'http_status', getattr(problem, 'code', None))
-    return _REFUSALS.get(code, errors.Error)
+    return installed.ask(f'resources of type {resource_type}', question,
+                         *args, **kwargs)

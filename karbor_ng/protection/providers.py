@@ -13,18 +13,15 @@ import os
 import uuid
 
 from oslo_config import cfg
-from oslo_utils import importutils
-from stevedore import driver as stevedore_driver
-from stevedore import exception as stevedore_exception
 
 from karbor_ng import errors
+from karbor_ng import installed
 from karbor_ng.bank import bank
 from karbor_ng.plugins import api
 from karbor_ng.protection import options
 
 LOG = logging.getLogger(__name__)
 
-NAMESPACE = 'karbor.protections'
 SEARCH = ('/var/lib/karbor/etc/karbor', '/var/lib/karbor/etc',
           '/var/lib/karbor', '/etc/karbor')
 
@@ -56,13 +53,13 @@ class Provider:
         if not section.bank or not any(section.plugin):
             raise errors.ConfigError(
                 'A provider needs a bank and at least one plugin.')
-        driver = _load(section.bank)(conf)
+        driver = installed.protection(section.bank)(conf)
         self.bank = bank.Bank(driver)
         self.bank_kind = driver.KIND
         self.bank_uuid = None
         self.protections, self.plugin_names = {}, {}
         for name in section.plugin:
-            plugin = _load(name)(conf)
+            plugin = installed.protection(name)(conf)
             for resource_type in plugin.resource_types:
                 self.protections[resource_type] = plugin
                 self.plugin_names[resource_type] = name
@@ -84,6 +81,7 @@ class Provider:
             'capabilities': {
                 resource_type: _capabilities(plugin)
                 for resource_type, plugin in self.protections.items()},
+            'plugins': self.plugin_names,
         }
 
 
@@ -142,20 +140,6 @@ def _provider_id(text):
     except ValueError:
         raise errors.ConfigError(
             f'[provider] id: "{text}" is not a UUID.') from None
-
-
-def _load(name):
-    try:
-        return stevedore_driver.DriverManager(
-            NAMESPACE, name, warn_on_missing_entrypoint=False).driver
-    except stevedore_exception.NoMatches:
-        pass
-    try:
-        return importutils.import_class(name)
-    except (ImportError, ValueError):
-        raise errors.ConfigError(
-            f'There is no plugin "{name}": neither an entry point in '
-            f'{NAMESPACE} nor a class.') from None
 
 
 def _capabilities(plugin):

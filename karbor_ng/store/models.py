@@ -99,6 +99,8 @@ class Provider(Base):
     bank_uuid = _id(nullable=False)
     host = sa.Column(exact(255), nullable=False)
     published_at = sa.Column(Time, nullable=False)
+    #: {type: plugin}; None as long as only an older release published it
+    plugins = sa.Column(Json)
 
 
 class Plan(Base):

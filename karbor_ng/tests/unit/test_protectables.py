@@ -12,6 +12,7 @@ from keystoneauth1 import exceptions as keystone_exceptions
 from stevedore import extension
 
 from karbor_ng import errors
+from karbor_ng import installed
 from karbor_ng import protectables
 from karbor_ng.plugins import api
 from karbor_ng.plugins import volume
@@ -139,7 +140,7 @@ class ProtectablesTest(unittest.TestCase):
         info.mkdir()
         (info / 'METADATA').write_text('Name: broken\nVersion: 1.0\n')
         (info / 'entry_points.txt').write_text(
-            f'[{protectables.NAMESPACE}]\n'
+            f'[{installed.PROTECTABLES}]\n'
             'broken = karbor_ng.nowhere:Nothing\n')
         with (mock.patch.object(sys, 'path', [folder.name, *sys.path]),
               mock.patch.object(extension.ExtensionManager,
