@@ -355,10 +355,14 @@ class Frame:
         self.run(operation, resource, parameters)
         return operation
 
-    def restore(self, protect, resource, parameters=None, **faults):
-        """Restore what an operation protected; return the operation."""
+    def restore(self, protect, resource, parameters=None, restored=None,
+                **faults):
+        """Restore what an operation protected; return the operation.
+
+        :param restored: ``{original id: new id}`` of the children
+        """
         operation = Operation('Restore', saved=copy.deepcopy(protect.saved),
-                              faults=faults)
+                              restored=dict(restored or {}), faults=faults)
         self.run(operation, resource, parameters)
         return operation
 
