@@ -11,6 +11,7 @@ import io
 import json
 import random
 import threading
+import time
 import uuid
 
 import fixtures
@@ -460,6 +461,53 @@ class BankContract:
             self.assertEqual([stream.objects[1]],
                              [info for info, _problem in found])
             self.assertIn(f'"{key}"', found[0][1])
+
+    def test_a_source_is_read_one_part_ahead(self):
+        """The next part is read while one is stored, and no more."""
+        self.small_parts()
+        given, expected = [], 21        # two parts, and a piece in hand
+
+        def source():
+            for number in range(50):
+                given.append(number)
+                yield b'x' * 100
+
+        class Journal(Parts):
+            def record(self, part):
+                super().record(part)
+                until = time.monotonic() + 30
+                while len(given) < expected and time.monotonic() < until:
+                    time.sleep(0.01)
+                time.sleep(0.05 * (len(self.parts) == 1))
+                self.given = getattr(self, 'given', len(given))
+        journal = Journal()
+        self.bank.write_stream('disk', source(), journal)
+        self.assertEqual((expected, 50), (journal.given, len(given)))
+
+    def test_whoever_writes_may_be_stopped(self):
+        """While the source gives nothing, too."""
+        self.small_parts()
+        is_over, may_end, closed = [], threading.Event(), threading.Event()
+        self.addCleanup(may_end.set)
+
+        def source():
+            try:
+                yield b'x' * 1000
+                is_over.append(True)
+                may_end.wait(60)
+                yield b'x' * 1000
+            finally:
+                closed.set()
+
+        def check():
+            if is_over:
+                raise Died()
+        self.assertRaises(Died, self.bank.write_stream, 'disk', source(),
+                          check=check)
+        self.assertFalse(closed.is_set())
+        may_end.set()
+        self.assertTrue(closed.wait(60))
+        self.assertLess(len(self.bank.section('disk').list()), 2)
 
     def test_a_failing_source_is_passed_on(self):
         def source():
