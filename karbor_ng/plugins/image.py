@@ -563,7 +563,7 @@ class Restore(_GlanceOperation):
             self.note(_reused(image))
             self.restored_as(image.id)
         elif self.saved['by_reference']:
-            raise errors.ResourceError(_unusable(self.saved))
+            raise errors.Skipped(_unusable(self.saved))
         else:
             self.restored_as(self._make())
             for text in _changes(self.saved):

@@ -143,13 +143,13 @@ class _Raw(io.BytesIO):
 def response(request, code, body):
     """Return an answer: bytes as they are, None as nothing, else JSON."""
     made = requests.Response()
-    made.status_code = code
+    made.status_code = code if body is not None else 204
     made.request = request
     made.url = request.url
-    is_data = isinstance(body, bytes)
-    made.headers['Content-Type'] = (
-        'application/octet-stream' if is_data else 'application/json')
-    if not is_data:
-        body = json.dumps(body).encode() if body else b''
-    made.raw = _Raw(body)
+    if isinstance(body, bytes):
+        made.headers['Content-Type'] = 'application/octet-stream'
+    elif body is not None:
+        made.headers['Content-Type'] = 'application/json'
+        body = json.dumps(body).encode()
+    made.raw = _Raw(body or b'')
     return made
