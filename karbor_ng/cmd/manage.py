@@ -2,78 +2,26 @@
 # SPDX-License-Identifier: Apache-2.0
 """karbor-manage: what operators do by hand, as ``NOUN VERB``.
 
-A row of :data:`NOUNS` is a noun with its verbs; a verb is a function of the
-configuration, in which it finds its arguments as ``conf.noun``.
+A row of :data:`NOUNS` is a noun; its verbs are in ``karbor_ng/cmd/nouns``.
 """
 
-from collections.abc import Callable
-import dataclasses
 import sys
 
 from oslo_config import cfg
 from oslo_db import exception as db_exception
 
 from karbor_ng import conf as configuration
-from karbor_ng import credentials
 from karbor_ng import errors
-from karbor_ng.store import schema
-from karbor_ng.store import session
+from karbor_ng.cmd.nouns import credentials
+from karbor_ng.cmd.nouns import database
+from karbor_ng.cmd.nouns import operation
 
 OWNERS = ('karbor_ng.conf', 'karbor_ng.credentials',
           'karbor_ng.store.session', 'karbor_ng.protection.options')
 
 
-@dataclasses.dataclass(frozen=True)
-class Verb:
-    """One thing that can be done.
-
-    :ivar run: called with the conf object; returns the exit code, or None
-        for 0; prints what was asked for
-    :ivar help: what it does, as a full sentence
-    :ivar arguments: pairs of names and options for ``add_argument``
-    """
-
-    run: Callable
-    help: str
-    arguments: tuple = ()
-
-
-def db_sync(conf):
-    """Upgrade the schema."""
-    db = session.Database.from_conf(conf)
-    before = schema.upgrade(db)
-    after = schema.newest()
-    print(f'The database already had schema {after}.' if before == after
-          else f'The database has schema {after} now.')
-
-
-def db_version(conf):
-    """Print the schema's version."""
-    print(schema.version(session.Database.from_conf(conf)) or 'none')
-
-
-def credentials_key(conf):
-    """Print a new key."""
-    print(credentials.new_key())
-
-
-NOUNS = {
-    'db': ('The database of the services.', {
-        'sync': Verb(
-            db_sync,
-            'Create the tables, or bring them to what this release needs. '
-            'Harmless to repeat, and several hosts may do it at once: one '
-            'works, the others wait.'),
-        'version': Verb(
-            db_version,
-            'Print which schema the database has, or "none".'),
-    }),
-    'credentials': ('What running operations keep to act for their users.', {
-        'key': Verb(
-            credentials_key,
-            'Print a new key for [credentials] keys. Nothing is stored.'),
-    }),
-}
+NOUNS = {'db': database.NOUN, 'operation': operation.NOUN,
+         'credentials': credentials.NOUN}
 
 
 def main(argv=None):
@@ -96,10 +44,11 @@ def _fail(problem):
 
 
 def _add_nouns(parsers):
-    for noun, (text, verbs) in NOUNS.items():
-        parser = parsers.add_parser(noun, help=text, description=text)
+    for name, noun in NOUNS.items():
+        parser = parsers.add_parser(name, help=noun.help,
+                                    description=noun.help)
         _add_verbs(parser.add_subparsers(
-            dest='verb', metavar='VERB', required=True), verbs)
+            dest='verb', metavar='VERB', required=True), noun.verbs)
 
 
 def _add_verbs(parsers, verbs):

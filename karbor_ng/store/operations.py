@@ -61,6 +61,11 @@ def list(session, page, project_id=None, status=None, **equal):
     return query.page(session, Operation, page, *conditions)
 
 
+def in_states(session, states, page):
+    """Return a page of operations of all projects in any of these states."""
+    return query.page(session, Operation, page, Operation.state.in_(states))
+
+
 def log_status(operation):
     """Return what the operation log calls the operation's state."""
     return LOG_STATUSES[operation.type][operation.state]
@@ -162,6 +167,19 @@ def hand_back(session, operation_id, attempt):
                  {'state': 'queued', 'owner': None, 'lease_until': None},
                  Operation.id == operation_id, Operation.attempt == attempt,
                  Operation.state == 'running')
+
+
+def requeue_lapsed(session, operation_id):
+    """Queue an operation again whose worker let its lease run out.
+
+    Its take-overs are forgotten. Return whether it was such a one.
+    """
+    return bool(query.change(
+        session, Operation,
+        {'state': 'queued', 'owner': None, 'lease_until': None,
+         'resume_count': 0},
+        Operation.id == operation_id, Operation.state == 'running',
+        Operation.lease_until < store_session.now(session)))
 
 
 def finish(session, operation_id, attempt, state, error_info=None):

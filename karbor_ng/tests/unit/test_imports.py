@@ -67,7 +67,7 @@ TABLE = {
     'api': (
         'api.options', 'store', 'schedule', 'quota', 'keystone', 'context',
         'policy', 'policies', 'protectables', 'previews', 'graph',
-        'resource', 'protection.client',
+        'plugins.api', 'resource', 'protection.client',
         'parameters', 'credentials', 'errors', 'notifications'),
     'cmd': ('conf', 'errors'),
     # What cmd.api is for karbor-api, for other servers: puts it together.
@@ -75,9 +75,10 @@ TABLE = {
     'cmd.api': ('cmd', 'conf', 'api', 'api.wsgi', 'errors'),
     'cmd.protection': (*TOOLS, 'protection'),
     'cmd.allinone': (*TOOLS, 'api', 'protection', 'protection.client'),
-    'cmd.manage': (
-        'cmd', 'conf', 'store', 'bank', 'protection', 'credentials',
-        'errors'),
+    'cmd.manage': ('cmd', 'cmd.nouns', 'conf', 'errors'),
+    # Each noun of karbor-manage goes straight to those who do its work.
+    'cmd.nouns': (*TOOLS, 'bank', 'context', 'protection',
+                  'protection.client'),
     'cmd.status': (
         'cmd', 'conf', 'store', 'protection', 'credentials', 'errors'),
 }

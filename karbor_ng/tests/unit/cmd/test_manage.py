@@ -79,13 +79,13 @@ class ManageTest(CommandTest):
             self.assertIn('usage: ', err)
 
     def test_help_of_every_noun_and_verb(self):
-        for noun, (text, verbs) in manage.NOUNS.items():
-            code, out, _err = self.manage(noun, '--help')
+        for noun_name, noun in manage.NOUNS.items():
+            code, out, _err = self.manage(noun_name, '--help')
             self.assertEqual(0, code)
-            self.assertIn(text, out)
-            for name, verb in verbs.items():
+            self.assertIn(noun.help, out)
+            for name, verb in noun.verbs.items():
                 self.assertIn(name, out)
-                code, said, _err = self.manage(noun, name, '--help')
+                code, said, _err = self.manage(noun_name, name, '--help')
                 self.assertEqual(0, code)
                 self.assertIn(verb.help, ' '.join(said.split()))
 
