@@ -36,6 +36,7 @@ OWNERS = (
     'karbor_ng.quota',
     'karbor_ng.store.session',
     'karbor_ng.api.options',
+    'karbor_ng.api.health',
     'karbor_ng.protection.options',
 )
 

@@ -7,9 +7,14 @@ then, and a sweep finds rows that were not announced. So a message is sent
 once, without waiting for a broker that is down.
 """
 
+import contextlib
 import logging
+import ssl
 
+import kombu
 import oslo_messaging
+
+from karbor_ng import errors
 
 LOG = logging.getLogger(__name__)
 
@@ -20,6 +25,64 @@ VERSION = '1.0'
 def transport(conf):
     """Return the transport that ``transport_url`` names."""
     return oslo_messaging.get_rpc_transport(conf)
+
+
+class Broker:
+    """The broker of ``transport_url``, for the question whether it is there.
+
+    Asks with connections of its own: those of oslo.messaging repair
+    themselves, and say nothing about it.
+    """
+
+    #: Seconds that one host gets to answer.
+    PATIENCE = 2
+
+    def __init__(self, conf):
+        self._conf = conf
+
+    def check(self):
+        """Return when one of the hosts has let us in.
+
+        :raises errors.Unavailable: none has; the text says which host
+            answered how, and is for operators only
+        """
+        url = oslo_messaging.TransportURL.parse(self._conf)
+        if not url.transport.startswith('rabbit'):
+            # What lives in this process is always there.
+            return
+        problems = []
+        for host in url.hosts:
+            problem = self._problem_of(host, url.virtual_host)
+            if problem is None:
+                return
+            problems.append(f'{host.hostname}: {problem}')
+        raise errors.Unavailable('; '.join(problems))
+
+    def _problem_of(self, host, virtual_host):
+        connection = kombu.Connection(
+            transport='pyamqp', hostname=host.hostname, port=host.port,
+            userid=host.username, password=host.password,
+            virtual_host=virtual_host or '/', ssl=self._ssl(),
+            connect_timeout=self.PATIENCE)
+        with contextlib.closing(connection):
+            try:
+                connection.connect()
+            except (OSError, *connection.connection_errors,
+                    *connection.channel_errors) as problem:
+                return str(problem) or type(problem).__name__
+        return None
+
+    def _ssl(self):
+        """Return what oslo.messaging's options say about TLS."""
+        group = self._conf.oslo_messaging_rabbit
+        if not group.ssl:
+            return False
+        given = {'keyfile': group.ssl_key_file,
+                 'certfile': group.ssl_cert_file}
+        if group.ssl_ca_file:
+            given.update(ca_certs=group.ssl_ca_file,
+                         cert_reqs=ssl.CERT_REQUIRED)
+        return {name: value for name, value in given.items() if value} or True
 
 
 class ProtectionHints:

@@ -14,6 +14,7 @@ import pecan
 from karbor_ng import policy
 from karbor_ng.api import auth as authentication
 from karbor_ng.api import faults
+from karbor_ng.api import health
 from karbor_ng.api import routing
 from karbor_ng.api.v1 import base
 from karbor_ng.api.v1 import routes
@@ -37,7 +38,8 @@ class _Public:
         return app(environ, start_response)
 
 
-def make_app(conf, db, client, cloud, protectables, sealer=None, auth=None):
+def make_app(conf, db, client, cloud, protectables, sealer=None, auth=None,
+             broker=None):
     """Return the application.
 
     :param conf: the configuration
@@ -50,11 +52,14 @@ def make_app(conf, db, client, cloud, protectables, sealer=None, auth=None):
         operations get no credentials of their callers
     :param auth: middleware, app to app, instead of what ``auth_strategy``
         names
+    :param broker: a :class:`karbor_ng.rpc.Broker`; None where messages do
+        not leave the process
     """
     enforcer = policy.Enforcer(conf)
     tools = base.Tools(
         conf=conf, db=db, client=client, cloud=cloud,
-        protectables=protectables, enforcer=enforcer, sealer=sealer)
+        protectables=protectables, enforcer=enforcer, sealer=sealer,
+        health=health.Health(conf, db, broker))
     dispatch = _dispatch(tools)
     wrap = auth or authentication.strategy(conf)
     app = _Public(wrap(authentication.Context(dispatch, enforcer)), dispatch)

@@ -33,6 +33,10 @@ _DATABASE_WORDS = 'The database does not answer; try again later.'
 _UNEXPECTED_WORDS = ('An unexpected error happened. The log of the service '
                      'has more, under the id of this request.')
 
+#: Set in a request's environment by a verb whose answer keeps its form
+#: although its status is that of an error.
+IS_FORMED = 'karbor.is_formed'
+
 #: Headers of the middleware between that callers need.
 _KEPT_HEADERS = ('WWW-Authenticate', 'Retry-After')
 _LONGEST_MESSAGE = 2000
@@ -70,7 +74,7 @@ class Faults:
         except Exception:
             LOG.exception('%s %s %s failed.', *_which(req))
             return _fault(500, _UNEXPECTED_WORDS)
-        if response.status_int >= 400:
+        if response.status_int >= 400 and IS_FORMED not in req.environ:
             # We raise errors, so this one is somebody else's.
             return _from_response(response)
         if response.status_int == 204:

@@ -112,8 +112,14 @@ class Root:
 
 
 def is_public(environ):
-    """Return whether a path needs no authentication: it is no project's."""
-    return environ.get('PATH_INFO', '').strip('/').count('/') == 0
+    """Return whether a path needs no authentication: it is no project's.
+
+    Whoever shows a token may be told more of the service's health.
+    """
+    path = environ.get('PATH_INFO', '').strip('/')
+    if path == 'healthcheck' and environ.get('HTTP_X_AUTH_TOKEN'):
+        return False
+    return path.count('/') == 0
 
 
 def _verb(controllers, name):

@@ -69,7 +69,8 @@ def _make_app(conf, db):
     front_door = client.ProtectionClient(
         conf, db, rpc.ProtectionHints(transport))
     return app.make_app(conf, db, front_door, cloud,
-                        protectables.Protectables(), sealer=sealer)
+                        protectables.Protectables(), sealer=sealer,
+                        broker=rpc.Broker(conf))
 
 
 def _config_files(environ):

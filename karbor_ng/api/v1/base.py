@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What controllers are built with and share."""
 
+import contextlib
 import dataclasses
 import typing
 
@@ -9,6 +10,7 @@ import pecan
 import webob
 
 from karbor_ng import context
+from karbor_ng import errors
 
 #: Makes a method a verb: its dict becomes a JSON body.
 verb = pecan.expose('json')
@@ -24,6 +26,7 @@ class Tools:
     :ivar cloud: answers ``api_session(context)``
     :ivar protectables: a :class:`karbor_ng.protectables.Protectables`
     :ivar enforcer: a :class:`karbor_ng.policy.Enforcer`
+    :ivar health: a :class:`karbor_ng.api.health.Health`
     :ivar sealer: a :class:`karbor_ng.credentials.Sealer`, or None where
         operations need no credentials
     """
@@ -34,6 +37,7 @@ class Tools:
     cloud: typing.Any
     protectables: typing.Any
     enforcer: typing.Any
+    health: typing.Any
     sealer: typing.Any = None
 
 
@@ -72,6 +76,21 @@ class Controller:
             project_id=project_id, user_id=asking.user_id,
             request_id=asking.request_id,
             credentials=sealer.seal(asking.access()) if sealer else None)
+
+
+    @contextlib.contextmanager
+    def _cloud(self, req):
+        """Hand out the caller's session; blame the cloud for its errors."""
+        session = self._tools.cloud.api_session(req.caller)
+        try:
+            yield session
+        except errors.Error as exc:
+            if exc.code < 500:
+                raise
+            if session is None:
+                raise errors.Unavailable(
+                    'This deployment has no access to a cloud.') from exc
+            raise errors.Unavailable(str(exc)) from exc
 
 
 def scope(req):

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which versions of the API there are, and whether it works."""
 
-import sqlalchemy as sa
-
+from karbor_ng.api import auth
+from karbor_ng.api import faults
 from karbor_ng.api.v1 import base
 
 
@@ -21,6 +21,18 @@ class Versions(base.Controller):
 
     @base.verb
     def health(self, req, resp):
-        """Answer 200 while the database can be reached, else 503."""
-        self._db.read(lambda session: session.execute(sa.text('SELECT 1')))
-        return {'status': 'ok'}
+        """Answer 200, or 503 if something essential is not well.
+
+        Everybody is told what fails; the details, with names of hosts, are
+        for administrators.
+        """
+        status, found = self._tools.health.report()
+        caller = req.environ.get(auth.CONTEXT)
+        is_detailed = (self._conf.healthcheck.detailed
+                       or bool(caller and caller.is_admin))
+        req.environ[faults.IS_FORMED] = True
+        resp.status_int = 503 if status == 'failed' else 200
+        resp.cache_control.no_store = True
+        return {'status': status, 'checks': {
+            name: finding.shown(is_detailed)
+            for name, finding in found.items()}}

@@ -54,7 +54,7 @@ class FailureTest(base.BaseTestCase):
                           self.logs.output)
 
     def test_database_away(self):
-        for path in ('/plans', '/healthcheck', '/restores'):
+        for path in ('/plans', '/restores'):
             answer = self._call(db_errors.DBConnectionError(SECRET), path)
             self.assertEqual(503, answer.status_int)
             self.assertEqual(503, answer.json['serviceUnavailable']['code'])

@@ -31,6 +31,7 @@ PLAN = {'plan': {**{name: value for name, value in environment.PLAN.items()
 #: Name of the sample, request, body. They run in this order.
 REQUESTS = [
     ('versions', 'GET /', None),
+    ('health', 'GET /healthcheck', None),
     ('providers-list', 'GET /providers?limit=1', None),
     ('providers-show', f'GET /providers/{PROVIDER_ID}', None),
     ('protectables-list', 'GET /protectables', None),
@@ -127,7 +128,7 @@ class ReferenceTest(base.BaseTestCase):
     def test_every_route_has_a_section(self):
         routed = {f'{method} /{path}'
                   for path, verbs in routes.ROUTES.items()
-                  for method in verbs if path not in ('v1', 'healthcheck')}
+                  for method in verbs if path != 'v1'}
         written = {re.sub(r'\{\w+\}', '*', request)
                    for request, _text in self._sections()}
         self.assertEqual(routed, written)

@@ -1,5 +1,6 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); see LICENSE.
 # SPDX-License-Identifier: Apache-2.0
+"""What rows tell about services that are well, silent, or gone."""
 
 import datetime
 
