@@ -388,3 +388,19 @@ class Frame:
         return {name: option['default'] for name, option
                 in schema.get('properties', {}).items()
                 if 'default' in option}
+
+
+class LosingFrame(Frame):
+    """A frame whose originals are gone when they are restored.
+
+    :param lose: called with a resource before each attempt to restore it
+    """
+
+    def __init__(self, lose, plugin, session, sleep):
+        super().__init__(plugin, session, sleep)
+        self._lose = lose
+
+    def run(self, operation, resource, *args, **kwargs):
+        if operation.type == 'Restore':
+            self._lose(resource)
+        super().run(operation, resource, *args, **kwargs)

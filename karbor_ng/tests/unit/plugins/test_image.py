@@ -68,27 +68,18 @@ class ImageCase(unittest.TestCase):
         return self.counted('GET', '/file')
 
 
-class LosingFrame(work.Frame):
-    """A frame whose originals are deleted before anything is restored."""
-
-    def __init__(self, cloud, *args):
-        super().__init__(*args)
-        self._cloud = cloud
-
-    def run(self, operation, resource, parameters=None, source=None):
-        if operation.type == 'Restore' and resource.id in self._cloud.images:
-            self._cloud.lose(resource.id)
-        super().run(operation, resource, parameters, source)
-
-
 class OnceTest(once.OnceContract, ImageCase):
     protect_labels = ()
     restore_labels = ('image',)
 
     def setUp(self):
         super().setUp()
-        self.frame = LosingFrame(self.cloud, self.frame.plugin, self.session,
-                                 self.frame.sleep)
+        self.frame = work.LosingFrame(self.lose, self.frame.plugin,
+                                      self.session, self.frame.sleep)
+
+    def lose(self, resource):
+        if resource.id in self.cloud.images:
+            self.cloud.lose(resource.id)
 
 
 class ClientTest(unittest.TestCase):
