@@ -15,13 +15,14 @@ from karbor_ng import errors
 from karbor_ng.cmd.nouns import credentials
 from karbor_ng.cmd.nouns import database
 from karbor_ng.cmd.nouns import operation
+from karbor_ng.cmd.nouns import service
 
 OWNERS = ('karbor_ng.conf', 'karbor_ng.credentials',
           'karbor_ng.store.session', 'karbor_ng.protection.options')
 
 
 NOUNS = {'db': database.NOUN, 'operation': operation.NOUN,
-         'credentials': credentials.NOUN}
+         'service': service.NOUN, 'credentials': credentials.NOUN}
 
 
 def main(argv=None):

@@ -13,19 +13,27 @@ import time
 import uuid
 
 import futurist
+from oslo_db import exception as db_exception
 
 from karbor_ng import errors
+from karbor_ng import version
 from karbor_ng.protection import flow
 from karbor_ng.protection import lease
 from karbor_ng.protection import operations as operation_runner
 from karbor_ng.protection import streams
+from karbor_ng.store import models
 from karbor_ng.store import operations
 from karbor_ng.store import providers as provider_rows
+from karbor_ng.store import services
 
 LOG = logging.getLogger(__name__)
 
 #: Renewals in one lease.
 RENEWALS = 4
+#: What the rows of services call this program.
+BINARY = 'karbor-protection'
+#: Seconds to wait for a renewal that goes on while the service stops.
+GOODBYE_SECONDS = 5
 #: Seconds between two words that the providers are still offered.
 REFRESH_SECONDS = 60
 
@@ -43,6 +51,9 @@ class ProtectionService:
         self._host = conf.host
         self._db = db
         self.owner = f'{conf.host}:{uuid.uuid4()}'
+        self._self = {'id': self.owner, 'binary': BINARY, 'host': conf.host,
+                      'version': version.text(),
+                      'started_at': models.utcnow()}
         self._closed_providers = dict(providers)
         self._providers = {}
         size = self._conf.max_parallel_resources
@@ -87,7 +98,18 @@ class ProtectionService:
         self._stopped.set()
         self._operations.shutdown(wait=False, cancel_futures=True)
         self._pools.shutdown()
+        self._say_goodbye()
         LOG.info('Protection service %s has stopped', self.owner)
+
+    def _say_goodbye(self):
+        renewing = self._threads[1]
+        if renewing.is_alive():
+            # It would write that we live.
+            renewing.join(GOODBYE_SECONDS)
+        try:
+            self._db.write(services.gone, self.owner)
+        except db_exception.DBError as problem:
+            LOG.warning('Our end could not be written: %s', problem)
 
     # Hints
 
@@ -170,16 +192,17 @@ class ProtectionService:
     # The leases
 
     def _renew_loop(self):
-        pause = self._conf.lease_seconds / RENEWALS
+        pause = 0
         while not self._stopped.wait(pause):
             try:
                 self._renew()
                 self._refresh_providers()
+                self._db.write(services.seen, self._self)
                 pause = self._conf.lease_seconds / RENEWALS
             except Exception:
                 # Tried again soon: leases end by themselves if it fails on.
                 LOG.exception('Renewing leases failed')
-                pause = min(pause, 1)
+                pause = min(pause or 1, 1)
 
     def _renew(self):
         with self._lock:

@@ -322,6 +322,22 @@ class External(Base):
     created_at = sa.Column(Time, nullable=False, default=utcnow)
 
 
+class Service(Base):
+    """A process that works on operations, until it stops in order."""
+
+    __tablename__ = 'services'
+
+    #: what operations have as their owner
+    id = sa.Column(exact(255), primary_key=True)
+    #: name of the program
+    binary = sa.Column(exact(64), nullable=False)
+    host = sa.Column(exact(255), nullable=False)
+    version = sa.Column(sa.String(64), nullable=False)
+    started_at = sa.Column(Time, nullable=False)
+    #: by the database's clock
+    seen_at = sa.Column(Time, nullable=False)
+
+
 class Stream(Base):
     """Data in a bank that checkpoints may share, whole or in the making."""
 

@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """karbor-manage db: the database of the services."""
 
-import argparse
 import collections
 import datetime
 
@@ -48,15 +47,6 @@ def _purge(db, before, batch_size):
     return total
 
 
-def _at_least(smallest):
-    def number(text):
-        value = int(text)
-        if value < smallest:
-            raise argparse.ArgumentTypeError(f'less than {smallest}')
-        return value
-    return number
-
-
 NOUN = verb.Noun('The database of the services.', {
     'sync': verb.Verb(
         sync,
@@ -72,13 +62,13 @@ NOUN = verb.Noun('The database of the services.', {
         'ended operations with their steps and externals. What deleting or '
         'restoring a checkpoint needs stays. Services may run meanwhile.',
         ((('--age-in-days',), {
-            'type': _at_least(0), 'required': True, 'metavar': 'DAYS',
+            'type': verb.at_least(0), 'required': True, 'metavar': 'DAYS',
             'help': 'Only what has ended so many days ago or earlier.'}),
          (('--dry-run',), {
              'action': 'store_true',
              'help': 'Count what would go, and remove nothing.'}),
          (('--batch-size',), {
-             'type': _at_least(1), 'default': 100, 'metavar': 'NUMBER',
+             'type': verb.at_least(1), 'default': 100, 'metavar': 'NUMBER',
              'help': 'Checkpoints, restores or operations that are removed '
                      'in one transaction; 100 unless said otherwise.'}),
          verb.FORMAT)),

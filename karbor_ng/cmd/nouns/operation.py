@@ -143,7 +143,7 @@ NOUN = verb.Noun('What services work on, for all projects.', {
             'help': 'Only those in this state; can be repeated. Without it '
                     'all that are not done.'}),
          (('--limit',), {
-             'type': int, 'default': 100, 'metavar': 'NUMBER',
+             'type': verb.at_least(1), 'default': 100, 'metavar': 'NUMBER',
              'help': 'At most so many; 100 unless said otherwise.'}),
          verb.FORMAT)),
     'show': verb.Verb(

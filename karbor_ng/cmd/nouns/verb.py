@@ -5,6 +5,7 @@
 Apart from the nouns because each of them begins with it.
 """
 
+import argparse
 import dataclasses
 import json
 import sys
@@ -61,6 +62,16 @@ def database(conf):
     db = session.Database.from_conf(conf)
     schema.check(db)
     return db
+
+
+def at_least(smallest):
+    """Return a type for whole numbers of arguments."""
+    def number(given):
+        value = int(given)
+        if value < smallest:
+            raise argparse.ArgumentTypeError(f'less than {smallest}')
+        return value
+    return number
 
 
 def show_rows(conf, columns, rows):

@@ -62,12 +62,12 @@ TABLE = {
     'protection': (
         'protection.options', 'store', 'bank', 'plugins.api', 'protectables',
         'graph', 'installed', 'context', 'keystone', 'credentials', 'errors',
-        'notifications', 'parameters', 'quota', 'resource', 'rpc'),
+        'notifications', 'parameters', 'quota', 'resource', 'rpc', 'version'),
     'api.options': (),
     'api': (
         'api.options', 'store', 'schedule', 'quota', 'keystone', 'context',
         'policy', 'policies', 'protectables', 'previews', 'graph',
-        'plugins.api', 'resource', 'protection.client',
+        'resource', 'protection.client',
         'parameters', 'credentials', 'errors', 'notifications'),
     'cmd': ('conf', 'errors'),
     # What cmd.api is for karbor-api, for other servers: puts it together.

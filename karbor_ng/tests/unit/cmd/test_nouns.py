@@ -11,6 +11,8 @@ from karbor_ng.store import checkpoints
 from karbor_ng.store import externals
 from karbor_ng.store import models
 from karbor_ng.store import operations
+from karbor_ng.store import query
+from karbor_ng.store import services
 from karbor_ng.store import steps
 from karbor_ng.tests import fixtures
 from karbor_ng.tests.unit.cmd import test_manage
@@ -170,6 +172,40 @@ class OperationResumeTest(NounTest):
             self.assertEqual('failed', self.state(operation_id))
         self.assertIn('is done', self.refusal(
             'operation', 'resume', self.ended('done')))
+
+
+class ServiceTest(NounTest):
+
+    def seen(self, service_id):
+        self.db.write(services.seen, {
+            'id': service_id, 'binary': 'karbor-protection',
+            'host': 'node-1', 'version': '1.0',
+            'started_at': fixtures.MOMENT})
+
+    def silent(self, service_id):
+        """Make a service that was heard of last in another year."""
+        self.seen(service_id)
+        self.db.write(lambda session: query.change(
+            session, models.Service, {'seen_at': fixtures.MOMENT},
+            models.Service.id == service_id))
+
+    def test_up_and_down(self):
+        self.seen('node-1:a')
+        self.silent('node-1:b')
+        self.claimed(60)
+        found = {row['id']: row for row in self.told('service', 'list')}
+        self.assertEqual(('up', 1), (found['node-1:a']['state'],
+                                     found['node-1:a']['operations']))
+        self.assertEqual(('down', 0), (found['node-1:b']['state'],
+                                       found['node-1:b']['operations']))
+        self.assertIn('node-1:b', self.said('service', 'list'))
+
+    def test_clean(self):
+        self.seen('node-1:a')
+        self.silent('node-1:b')
+        self.assertEqual([{'id': 'node-1:b'}], self.told('service', 'clean'))
+        self.assertEqual(['node-1:a'], [
+            row['id'] for row in self.told('service', 'list')])
 
 
 class PurgeTest(NounTest):

@@ -11,6 +11,7 @@ from oslotest import base
 from karbor_ng import errors
 from karbor_ng.store import operations
 from karbor_ng.store import restores
+from karbor_ng.store import services
 from karbor_ng.tests.unit.protection import environment
 
 SERVER = 'OS::Nova::Server'
@@ -137,6 +138,31 @@ class LifeTest(ProtectionTestCase):
         self.site.hints.workers.clear()
         checkpoint_id = self.site.protect([(VOLUME, 'v1')])
         self.assertEqual('available', self.site.ended(checkpoint_id).status)
+
+
+class SeenTest(ProtectionTestCase):
+    """Operators see who works."""
+
+    def listed(self):
+        return self.site.db.read(services.list)
+
+    def test_from_start_to_stop(self):
+        worker = self.site.start_worker()
+        found = self.site.wait(self.listed)
+        self.assertEqual([worker.owner],
+                         [one.service.id for one in found])
+        self.site.registry.control({'hang': {'v1': ['on_main']}})
+        self.site.protect([(VOLUME, 'v1')])
+        self.site.wait(lambda: self.listed()[0].operations == 1)
+        self.site.registry.control({})
+        worker.stop()
+        self.assertEqual([], self.listed())
+
+    def test_a_living_service_can_not_be_cleaned_away(self):
+        self.site.start_worker()
+        self.site.wait(self.listed)
+        self.site.db.write(services.clean, -1)
+        self.site.wait(self.listed)
 
 
 class FailureTest(ProtectionTestCase):
