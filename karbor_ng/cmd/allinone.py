@@ -45,19 +45,27 @@ _PROVIDER = """\
 # it, in files of their own.
 
 [provider]
-name = Volumes
-description = Volumes through Cinder's backups, records in files.
+name = OpenStack
+description = Volumes through Cinder's backups, the rest in files.
 id = 992ce2c4-bd75-42fb-a2dd-b6d1c36841fa
 enabled = True
 bank = karbor-fs-bank-plugin
 plugin = karbor-project-protection-plugin
+plugin = karbor-server-protection-plugin
+plugin = karbor-image-protection-plugin
 plugin = karbor-volume-protection-plugin
 
 [file_system_bank_plugin]
 file_system_bank_path = {bank}
 
-[cinder_backup_protection_plugin]
 # Seconds between two looks at a cloud that works on something.
+[cinder_backup_protection_plugin]
+poll_interval = 2
+
+[image_backup_plugin]
+poll_interval = 2
+
+[nova_backup_protection_plugin]
 poll_interval = 2
 """
 
@@ -104,7 +112,7 @@ class State:
         bank = self.path / 'bank'
         bank.mkdir(mode=0o700, exist_ok=True)
         self.providers.mkdir(exist_ok=True)
-        file = self.providers / 'volumes.conf'
+        file = self.providers / 'openstack.conf'
         if not any(self.providers.glob('*.conf')):
             # A dollar sign would begin the name of another option.
             text = _PROVIDER.format(bank=str(bank).replace('$', '$$'))
