@@ -25,8 +25,8 @@ OPTS = [
     cfg.IntOpt('max_parallel_streams', default=4, min=1,
                help='Streams of data, such as images, that one protection '
                     'service moves to or from a bank at once; others wait. '
-                    'Each takes up to 100 MiB of memory, and of the '
-                    'processor as much as hashing its data costs.'),
+                    'Each needs 64 MiB of memory for two parts of its data, '
+                    'and up to two processor cores, most of it for hashes.'),
     cfg.FloatOpt('lease_seconds', default=60, min=1,
                  help='Seconds after which an operation whose worker gives '
                       'no sign of life is taken over by another worker. The '

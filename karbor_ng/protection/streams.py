@@ -82,7 +82,8 @@ class Streams:
 
     def put(self, label, source, size, identity):
         """See ``api.Operation.put_stream``."""
-        identity = identity and hashlib.sha256(identity.encode()).hexdigest()
+        if identity is not None:
+            identity = hashlib.sha256(identity.encode()).hexdigest()
         stream = self._begin(label, identity)
         while stream.state == 'complete' and self._is_damaged(stream):
             LOG.warning('Stream %s is damaged: %s is stored once more',
@@ -266,23 +267,36 @@ def release(journal, bank, bank_uuid, checkpoint_id):
 
     Interrupted anywhere, doing it again finishes it.
     """
-    for stream_id in journal.read(rows.used_by, checkpoint_id):
+    used = journal.read(rows.used_by, checkpoint_id)
+    for stream_id in used:
         journal.lease.check()
         journal.write(rows.release, stream_id, checkpoint_id)
-    remove_unused(journal, bank, bank_uuid)
+    remove_unused(journal, bank, bank_uuid, own=used)
 
 
-def remove_unused(journal, bank, bank_uuid):
-    """Remove the streams of a bank that nobody uses, whoever left them."""
+def remove_unused(journal, bank, bank_uuid, own=()):
+    """Remove the streams of a bank that nobody uses, whoever left them.
+
+    :param own: ids of those that must go; others may go another time
+    """
     for stream in journal.read(rows.to_remove, bank_uuid):
-        for part in journal.read(rows.parts, stream.id):
-            journal.lease.check()
-            bank.delete(part.key)
+        try:
+            _remove(journal, bank, stream)
+        except errors.BankError as problem:
+            if stream.id in own:
+                raise
+            LOG.warning('Stream %s is still there: %s', stream.id, problem)
+
+
+def _remove(journal, bank, stream):
+    for part in journal.read(rows.parts, stream.id):
         journal.lease.check()
-        # What a listing still finds was never recorded.
-        bank.delete_prefix(prefix(stream.project_id, stream.id))
-        journal.write(rows.forget, stream.id)
-        LOG.info('Removed stream %s', stream.id)
+        bank.delete(part.key)
+    journal.lease.check()
+    # What a listing still finds was never recorded.
+    bank.delete_prefix(prefix(stream.project_id, stream.id))
+    journal.write(rows.forget, stream.id)
+    LOG.info('Removed stream %s', stream.id)
 
 
 def _infos(parts):
@@ -291,8 +305,7 @@ def _infos(parts):
 
 
 def _stream_id(key):
-    """Return the stream's id of a part's key; projects have no slash."""
-    return key.split('/')[2]
+    return key.split('/')[-3]
 
 
 def _number(key):

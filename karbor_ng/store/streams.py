@@ -13,11 +13,13 @@ complete
 damaged
   a part was missing: nobody new may use it, those who do keep it
 removing
-  nobody uses it, and nobody ever will: its objects, then its rows may go
+  nobody will ever use it again: its objects, then its rows may go. The last
+  one who did keeps its use until they are gone
 """
 
 import sqlalchemy as sa
 
+from karbor_ng import errors
 from karbor_ng.store import models
 from karbor_ng.store import query
 
@@ -47,7 +49,8 @@ def begin(session, use, values, instead_of=None):
             return stream
         session.delete(old)
         session.flush()
-        _mark_if_unused(session, stream)
+        if not _is_used(session, stream.id):
+            stream.state = 'removing'
     stream = _equal(session, values) or _new(session, values)
     session.add(Use(stream_id=stream.id, **use))
     session.flush()
@@ -81,6 +84,33 @@ def _new(session, values):
     session.add(stream)
     session.flush()
     return stream
+
+
+def adopt(session, use, values, parts):
+    """Let a checkpoint use a stream that lies in a bank; add what is missing.
+
+    What is adopted is shared with those who adopt it too, and never with
+    new checkpoints: nobody knows its identity any more.
+
+    :param use: columns of the :class:`models.StreamUse` but for the stream
+    :param values: columns of the stream
+    :param parts: columns of its parts but for the stream
+    :raises errors.Conflict: there is another stream with this id, or it is
+        being removed
+    """
+    stream = _locked(session, values['id'])
+    if stream is None:
+        session.add(Stream(state='complete', identity=None, **values))
+        session.flush()
+        session.add_all([Part(stream_id=values['id'], **part)
+                         for part in parts])
+    elif ((stream.bank_uuid, stream.project_id, stream.state == 'removing')
+            != (values['bank_uuid'], values['project_id'], False)):
+        raise errors.Conflict(
+            f'The database has another stream {stream.id}, or one that is '
+            f'being removed.')
+    session.merge(Use(stream_id=values['id'], **use))
+    session.flush()
 
 
 def parts(session, stream_id):
@@ -119,13 +149,19 @@ def used_by(session, checkpoint_id):
 
 
 def release(session, stream_id, checkpoint_id):
-    """Remove a checkpoint's uses of a stream; the last use marks it."""
+    """Remove a checkpoint's uses of a stream, unless they are the last.
+
+    Then the stream is marked, and its uses go with it, so that the
+    checkpoint knows of it until then.
+    """
     stream = _locked(session, stream_id)
     if stream is None:
         return
-    session.execute(sa.delete(Use).where(
-        Use.stream_id == stream_id, Use.checkpoint_id == checkpoint_id))
-    _mark_if_unused(session, stream)
+    if _is_used(session, stream_id, Use.checkpoint_id != checkpoint_id):
+        session.execute(sa.delete(Use).where(
+            Use.stream_id == stream_id, Use.checkpoint_id == checkpoint_id))
+    else:
+        stream.state = 'removing'
 
 
 def to_remove(session, bank_uuid):
@@ -140,7 +176,9 @@ def forget(session, stream_id):
     """Remove the rows of a stream whose objects are gone."""
     stream = _locked(session, stream_id)
     if stream is not None and stream.state == 'removing':
-        session.execute(sa.delete(Part).where(Part.stream_id == stream_id))
+        for model in (Part, Use):
+            session.execute(sa.delete(model).where(
+                model.stream_id == stream_id))
         session.delete(stream)
 
 
@@ -150,11 +188,9 @@ def _locked(session, stream_id):
                        populate_existing=True)
 
 
-def _mark_if_unused(session, stream):
+def _is_used(session, stream_id, *conditions):
     # Locking, because a plain read may show MySQL's older state of affairs.
-    left = session.execute(
-        sa.select(Use.checkpoint_id).where(Use.stream_id == stream.id)
-        .limit(1).with_for_update()).first()
-    if left is None:
-        stream.state = 'removing'
-    session.flush()
+    return session.execute(
+        sa.select(Use.checkpoint_id)
+        .where(Use.stream_id == stream_id, *conditions)
+        .limit(1).with_for_update()).first() is not None

@@ -547,6 +547,25 @@ class DeletionTest(StreamsTestCase):
                 return True
         return False
 
+    def test_what_will_not_go(self):
+        """Its checkpoint hears of it each time, others do not."""
+        ours, other = self.protected(), self.protected(identity='other')
+        stuck = ours.saved['streams']['data']['id']
+        real = self.driver.delete
+
+        def delete(key):
+            if stuck in key:
+                raise errors.BankError('permission denied')
+            real(key)
+        self.driver.delete = delete
+        for _ in range(2):
+            self.assertRaises(errors.BankError, self.delete, ours)
+        self.delete(other)
+        self.assertEqual(4, len(self.parts()))
+        self.driver.delete = real
+        self.delete(ours)
+        self.assertEqual([], self.parts())
+
     def test_what_no_row_knows_goes_too(self):
         ours = self.protected()
         stray = self.parts()[0].rpartition('/')[0] + '/00000077'

@@ -158,6 +158,8 @@ class StreamsTest(StreamsTestCase):
         self.write(streams.release, stream_id, first['checkpoint_id'])
         self.assertEqual([stream_id], self.to_remove())
         self.assertEqual([], self.to_remove(fixtures.new_id()))
+        self.assertEqual([stream_id], self.read(
+            streams.used_by, first['checkpoint_id']))
         self.assertNotEqual(stream_id, self.begin().id)
 
     def test_forget(self):
@@ -170,6 +172,8 @@ class StreamsTest(StreamsTestCase):
         for _ in range(2):
             self.write(streams.forget, stream_id)
         self.assertIsNone(self.state(stream_id))
+        self.assertEqual([], self.read(streams.used_by,
+                                       use['checkpoint_id']))
         self.assertEqual([], self.parts(stream_id))
         self.write(streams.release, stream_id, use['checkpoint_id'])
 
