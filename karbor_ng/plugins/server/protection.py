@@ -158,7 +158,7 @@ def _protect_preview(resource, server, ports, images):
     else:
         action = 'Its root disk is stored in the bank, with its description.'
         size = _root_size(kept['flavor'], boot_image)
-    return api.Preview(action, size, problems=(problem,) if problem else (),
+    return api.Preview(action, size, skipped=problem,
                        not_included=tuple(description.left_out(kept)))
 
 
