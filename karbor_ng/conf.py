@@ -28,6 +28,13 @@ OPTS = [
 ]
 GROUP = None
 
+#: oslo.log's own, and what a worker is doing: a request's ids are all that it
+#: has, an operation's lines carry type and id of the operation, and of the
+#: resource that a hook is about.
+LOG_FORMAT = ('%(asctime)s.%(msecs)03d %(process)d %(levelname)s %(name)s '
+              '[%(global_request_id)s %(request_id)s %(user_identity)s] '
+              '%(resource)s%(message)s')
+
 #: Modules with options for the configuration file of the services.
 OWNERS = (
     'karbor_ng.conf',
@@ -65,7 +72,8 @@ def prepare(owners=OWNERS):
     log.set_defaults(default_log_levels=log.get_default_log_levels() + [
         'taskflow=WARNING', 'keystonemiddleware=WARNING', 'alembic=WARNING',
         'oslo.messaging=WARNING', 'stevedore=WARNING',
-        'swiftclient=WARNING', 'waitress.queue=ERROR'])
+        'swiftclient=WARNING', 'waitress.queue=ERROR'],
+        logging_context_format_string=LOG_FORMAT)
     register(conf, owners)
     return conf
 

@@ -20,6 +20,8 @@ from taskflow import engines
 from taskflow import task
 from taskflow.patterns import graph_flow
 
+from karbor_ng import context
+
 LOG = logging.getLogger(__name__)
 
 #: Nodes of one piece, and tasks of one flow, at most (roughly).
@@ -50,7 +52,7 @@ class _Hook(task.Task):
 
     def __init__(self, name, run_hook, node, hook):
         super().__init__(name=name)
-        self._call = lambda: run_hook(node, hook)
+        self._call = context.carried(lambda: run_hook(node, hook))
 
     def execute(self):
         self._call()
@@ -239,7 +241,7 @@ def _run_units(pools, units, run_hook):
     while ready or running:
         for unit in ready:
             running[pools.runners.submit(
-                _run_unit, pools, unit, run_hook)] = unit
+                context.carried(_run_unit), pools, unit, run_hook)] = unit
         ready = []
         ended, _ = futures.wait(running, return_when=futures.FIRST_COMPLETED)
         for future in ended:

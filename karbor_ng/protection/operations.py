@@ -11,6 +11,7 @@ import dataclasses
 import logging
 import time
 
+from karbor_ng import context
 from karbor_ng import errors
 from karbor_ng.protection import delete
 from karbor_ng.protection import hooks
@@ -83,6 +84,7 @@ class Attempt:
 
 def run(tools, operation, lease):
     """Make one attempt; return when it has ended, however it did."""
+    context.RequestContext.of_operation(operation)
     started = time.monotonic()
     what = f'{operation.type} {operation.id}'
     LOG.info('Starting %s of checkpoint %s (attempt %s)', what,
