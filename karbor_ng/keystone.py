@@ -23,11 +23,13 @@ from keystoneauth1 import session as keystone_session
 from keystoneauth1.identity import access as access_plugin
 from keystoneauth1.loading import session as session_loading
 from oslo_config import cfg
+from oslo_context import context as oslo_context
 
 from karbor_ng import errors
 
 GROUP = 'service_user'
 
+_SERVICE_USER = 'the user in [service_user]'
 _IDENTITY = {'service_type': 'identity', 'version': (3, 0)}
 _TIMEOUT_SECONDS = 60
 _RETRIES = 3
@@ -66,8 +68,7 @@ _CHECKED_TOKENS = 256
 
 def _options():
     """keystoneauth's options, as the password method needs them."""
-    options = [option for option in loading.get_auth_common_conf_options()
-               if option.dest == 'auth_type']
+    options = loading.get_auth_common_conf_options()
     options += loading.get_auth_plugin_conf_options('password')
     options += loading.get_session_conf_options()
     options += [option for option in loading.get_adapter_conf_options(
@@ -77,7 +78,11 @@ def _options():
         option.help = _HELPS.get(option.dest, option.help)
         # A deployment without a cloud has none of them.
         option.required = False
-    return options
+    return [*options, cfg.ListOpt(
+        'service_roles', default=['service'],
+        help='Roles of which the service user needs one in its project: what '
+             'service_token_roles of the other services name. Services do '
+             'not start without one.')]
 
 
 OPTS = _options()
@@ -137,6 +142,7 @@ class Session(keystone_session.Session):
     def request(self, url, method, **kwargs):
         """Send a request; see keystoneauth for the arguments."""
         kwargs.update(self._retries(method, kwargs))
+        kwargs['headers'] = {**_request_id(), **(kwargs.get('headers') or {})}
         try:
             response = super().request(url, method, **kwargs)
         except exceptions.Unauthorized as exc:
@@ -181,6 +187,18 @@ class Session(keystone_session.Session):
                 'that keeps it usable.') from None
 
 
+def _request_id():
+    """Return the header by which a cloud logs the request that we work for.
+
+    Services take nothing but ids of this form as each other's.
+    """
+    context = oslo_context.get_current()
+    found = context and (context.global_request_id or context.request_id)
+    if found and found.startswith('req-'):
+        return {'X-OpenStack-Request-ID': found}
+    return {}
+
+
 class _SessionLoader(session_loading.Session):
     plugin_class = Session
 
@@ -189,7 +207,7 @@ class _UserAuth(service_token.ServiceTokenAuthWrapper):
     """A user's token with ours beside it, so that its end does not matter."""
 
     def get_headers(self, session):
-        with _explained('the user in [service_user]'):
+        with _explained(_SERVICE_USER):
             return super().get_headers(session)
 
 
@@ -213,6 +231,24 @@ class Cloud:
             if self._service is None:
                 self._service = self._session(self._service_auth())
             return self._service
+
+    def check_service_user(self):
+        """Sign in, and make sure that tokens of users stay usable.
+
+        :raises errors.ConfigError: Keystone refuses the service user, or it
+            has none of the roles that are needed
+        :raises errors.Unavailable: Keystone does not answer
+        """
+        session = self.service_session()
+        with _explained(_SERVICE_USER):
+            found = session.auth.get_access(session)
+        wanted = self._conf[GROUP].service_roles
+        if not set(wanted) & set(found.role_names):
+            raise errors.ConfigError(
+                f'User {found.username}, {_SERVICE_USER}, has no role '
+                f'"{", ".join(wanted)}" in project {found.project_name}: '
+                'without it operations end when the tokens of their users '
+                'expire. Assign it ("openstack role add").')
 
     def user_session(self, access_json):
         """Return a session with the rights of the user of an operation.
@@ -255,24 +291,28 @@ class Cloud:
             status_code_retries=conf.status_code_retries, **kwargs)
 
     def _service_auth(self):
-        conf = self._conf[GROUP]
-        if not conf.auth_type:
+        section = self._conf[GROUP].auth_section or GROUP
+        self._register(loading.get_auth_common_conf_options(), section)
+        auth_type = self._conf[section].auth_type
+        if not auth_type:
             raise errors.ConfigError(
-                'No auth_type in [service_user]: write the credentials of '
-                'the service user there (auth_type = password, auth_url, '
+                f'No auth_type in [{section}]: write the credentials of the '
+                'service user there (auth_type = password, auth_url, '
                 'username, password, project_name, user_domain_name, '
-                'project_domain_name).')
-        with _explained('the user in [service_user]'):
-            self._register(conf.auth_type)
+                'project_domain_name), or name the section that has them: '
+                f'[{GROUP}] auth_section.')
+        with _explained(_SERVICE_USER):
+            self._register(
+                loading.get_auth_plugin_conf_options(auth_type), section)
             return loading.get_plugin_loader(
-                conf.auth_type).load_from_options_getter(
-                    lambda option: self._conf[GROUP][option.dest])
+                auth_type).load_from_options_getter(
+                    lambda option: self._conf[section][option.dest])
 
-    def _register(self, auth_type):
-        for option in loading.get_auth_plugin_conf_options(auth_type):
+    def _register(self, options, section):
+        for option in options:
             # Methods word the help of the same option differently.
             with contextlib.suppress(cfg.DuplicateOptError):
-                self._conf.register_opt(option, group=GROUP)
+                self._conf.register_opt(option, group=section)
 
     def _user_auth(self, token, body):
         reference = access.create(body=body, auth_token=token)
@@ -280,7 +320,7 @@ class Cloud:
                          self.service_session().auth)
 
     def _fresh_body(self, token, old_body):
-        with _explained('the user in [service_user]'):
+        with _explained(_SERVICE_USER):
             try:
                 return _ask_keystone(self.service_session(), token,
                                      params={'allow_expired': '1'})
@@ -291,6 +331,9 @@ class Cloud:
 
 class NoCloud:
     """A deployment without a cloud: there are no sessions."""
+
+    def check_service_user(self):
+        """There is none."""
 
     def service_session(self):
         return None

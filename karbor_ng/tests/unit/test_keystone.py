@@ -12,7 +12,9 @@ from unittest import mock
 import fixtures
 from keystoneauth1 import exceptions
 from keystoneauth1 import fixture as keystone_fixture
+from keystoneauth1 import loading
 from oslo_config import cfg
+from oslo_context import fixture as context_fixture
 from oslotest import base
 import requests
 from requests_mock.contrib import fixture as requests_fixture
@@ -130,6 +132,56 @@ class CloudTest(WithCloud):
         self.assertEqual(
             ['application_credential'],
             self.own.last_request.json()['auth']['identity']['methods'])
+
+    def test_credentials_in_another_section(self):
+        conf = self.conf(auth_type=None, auth_section='keystone_authtoken',
+                         username=None, password=None)
+        loading.register_auth_conf_options(conf, 'keystone_authtoken')
+        conf.set_override('auth_type', 'password', group='keystone_authtoken')
+        keystone.Cloud(conf)._register(
+            loading.get_auth_plugin_conf_options('password'),
+            'keystone_authtoken')
+        for name, value in (('auth_url', KEYSTONE), ('username', 'other'),
+                            ('password', 'secret')):
+            conf.set_override(name, value, group='keystone_authtoken')
+        self.get_volumes(keystone.Cloud(conf).service_session())
+        self.assertEqual('other', self.own.last_request.json()[
+            'auth']['identity']['password']['user']['name'])
+
+    def test_service_role(self):
+        problem = self.assertRaises(errors.ConfigError,
+                                    self.cloud.check_service_user)
+        self.assertIn('has no role "service"', str(problem))
+        body = token_body()
+        body.add_role(name='service')
+        self.wire.post(f'{KEYSTONE}/auth/tokens', json=body,
+                       headers={'X-Subject-Token': 'our-own-secret'})
+        keystone.Cloud(self.conf()).check_service_user()
+
+    def test_service_roles_of_other_names(self):
+        keystone.Cloud(self.conf(
+            service_roles=['expert', 'member'])).check_service_user()
+
+    def test_service_user_that_is_refused(self):
+        self.wire.post(f'{KEYSTONE}/auth/tokens', status_code=401)
+        problem = self.assertRaises(errors.ConfigError,
+                                    self.cloud.check_service_user)
+        self.assertIn('HTTP 401', str(problem))
+
+    def test_clouds_are_told_which_request_it_is_for(self):
+        self.useFixture(context_fixture.ClearRequestContext())
+        session = self.user_session()
+        for known, sent in ((None, None), ('req-1', 'req-1'), ('x', None)):
+            if known:
+                context.RequestContext(request_id=known)
+            self.get_volumes(session)
+            self.assertEqual(sent, self.volumes.last_request.headers.get(
+                'X-OpenStack-Request-ID'))
+        context.RequestContext(request_id='req-1',
+                               global_request_id='req-2')
+        self.get_volumes(session)
+        self.assertEqual('req-2', self.volumes.last_request.headers[
+            'X-OpenStack-Request-ID'])
 
     def test_user_session_costs_one_question(self):
         self.cloud.service_session().get_token()
