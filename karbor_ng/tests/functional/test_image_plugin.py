@@ -4,6 +4,7 @@
 
 import hashlib
 import io
+import json
 import os
 import time
 import uuid
@@ -65,7 +66,7 @@ class ImageCase(base.StackTestCase):
     def lose(self, resource):
         gone(self.session, resource.id)
 
-    def restore(self, protect, resource, **parameters):
+    def restored(self, protect, resource, **parameters):
         """Restore; return the operation and what is restored."""
         restore = self.frame.restore(protect, resource, parameters)
         new_id = restore.restored[resource.id]
@@ -110,7 +111,7 @@ class BytesTest(ImageCase):
         protect = self.frame.protect(resource)
         self.assertEqual(len(data), protect.saved['size'])
         self.lose(resource)
-        restore, after = self.restore(protect, resource)
+        restore, after = self.restored(protect, resource)
         self.assertEqual(hashlib.sha256(data).hexdigest(),
                          self.hash_of(after.id))
         changed = {'id', 'file', 'created_at', 'updated_at'}
@@ -124,9 +125,9 @@ class BytesTest(ImageCase):
         resource = self.new_image(b'bytes')
         protect = self.frame.protect(resource)
         self.lose(resource)
-        _, first = self.restore(protect, resource)
+        _, first = self.restored(protect, resource)
         gone(self.session, first.id)
-        _, second = self.restore(protect, resource, restore_name='other')
+        _, second = self.restored(protect, resource, restore_name='other')
         self.assertEqual('other', second.name)
         self.assertEqual(hashlib.sha256(b'bytes').hexdigest(),
                          self.hash_of(second.id))
@@ -134,7 +135,7 @@ class BytesTest(ImageCase):
     def test_an_image_that_still_exists_is_used(self):
         resource = self.new_image(b'bytes')
         protect = self.frame.protect(resource)
-        restore, used = self.restore(protect, resource)
+        restore, used = self.restored(protect, resource)
         self.assertEqual(resource.id, used.id)
         self.assertIn('still exists', restore.saved['notes'][0])
         self.assertEqual([], restore.journal)
@@ -147,7 +148,7 @@ class BytesTest(ImageCase):
         self.frame.delete(first, resource)
         self.assertEqual(2, self._objects())
         self.lose(resource)
-        _, made = self.restore(second, resource)
+        _, made = self.restored(second, resource)
         self.assertEqual(MIB * base.MIB, made.size)
         self.frame.delete(second, resource)
         self.assertEqual(0, self._objects())
@@ -207,7 +208,7 @@ class OthersTest(ImageCase):
         self.assertTrue(protect.saved['by_reference'])
         self.assertIn(resource.id, protect.saved['not_included'][0])
         self.assertEqual([], self.frame.streams.stored)
-        restore, used = self.restore(protect, resource)
+        restore, used = self.restored(protect, resource)
         self.assertEqual(resource.id, used.id)
         self.admin.images.delete(resource.id)
         with self.assertRaisesRegex(errors.Skipped, resource.id):
@@ -259,7 +260,7 @@ class StatesTest(ImageCase):
         self.frame.session = cloud.user_session(token.kept())
         protect = self.frame.protect(resource)
         self.lose(resource)
-        _, made = self.restore(protect, resource)
+        _, made = self.restored(protect, resource)
         self.assertEqual(hashlib.sha256(b'bytes').hexdigest(),
                          self.hash_of(made.id))
 
@@ -286,3 +287,61 @@ class ProtectableTest(ImageCase):
         mine = Resource(base.PROJECT, self.demo.project_id)
         self.assertLessEqual({*made, hidden}, set(
             images.children(self.session, [mine])[mine]))
+
+
+class LifeTest(ImageCase):
+    """The whole way, through the stack's karbor and its bank in files."""
+
+    def plan_of(self, resource):
+        plan = {'name': 'functional', 'parameters': {},
+                'provider_id': base.FILESYSTEM_PROVIDER,
+                'resources': [{'id': resource.id, 'type': resource.type,
+                               'name': resource.name}]}
+        return self.request('POST', '/plans', {'plan': plan})['plan']['id']
+
+    def checkpoint(self, plan_id):
+        """Make a checkpoint; return its path and what it kept."""
+        path = self.protect(plan_id)
+        self.ended(path)
+        manifest, = (base.STACK / 'bank').rglob(
+            f'{path.rpartition("/")[2]}/manifest.json')
+        item, = json.loads(manifest.read_text())['resources']
+        return path, item
+
+    def in_bank(self, item):
+        """Return the files of what a checkpoint kept."""
+        stream_id = item['saved']['streams']['data']['id']
+        return [path for path in (base.STACK / 'bank').rglob(
+            f'*/{stream_id}/**/*') if path.is_file()]
+
+    def test_checkpoints_share_an_image(self):
+        data = os.urandom(MIB * base.MIB)
+        resource = self.new_image(data, tags=['golden'], os_type='linux')
+        plan_id = self.plan_of(resource)
+        first, item = self.checkpoint(plan_id)
+        second, same = self.checkpoint(plan_id)
+        self.assertEqual(item['saved']['streams'], same['saved']['streams'])
+        self.assertEqual(len(data), sum(path.stat().st_size for path
+                                        in self.in_bank(item)))
+        self.delete(first)
+        self.lose(resource)
+        new_id, = self.restored_ids(self.restore(second))
+        self.addCleanup(gone, self.session, new_id)
+        self.assertNotEqual(resource.id, new_id)
+        self.assertEqual(hashlib.sha256(data).hexdigest(),
+                         self.hash_of(new_id))
+        made = self.glance.images.get(new_id)
+        self.assertEqual((resource.name, ['golden'], 'linux'),
+                         (made.name, made.tags, made.os_type))
+        self.delete(second)
+        self.assertEqual([], self.in_bank(same))
+
+    def test_a_public_image(self):
+        tiny, = self.glance.images.list(filters={'name': 'tiny'})
+        path, item = self.checkpoint(self.plan_of(
+            Resource(image.RESOURCE_TYPE, tiny.id, tiny.name)))
+        self.assertTrue(item['saved']['by_reference'])
+        self.assertIn('another project', item['saved']['not_included'][0])
+        self.assertEqual([tiny.id],
+                         self.restored_ids(self.restore(path)))
+        self.delete(path)
