@@ -51,6 +51,17 @@ def effective(resource, parameters, schema):
     return values
 
 
+def problem(values, schema):
+    """Return why options in full do not fit their schema, or None.
+
+    They are checked one by one when they come; together with defaults they
+    must fit the schema as a whole.
+    """
+    found = jsonschema.exceptions.best_match(
+        jsonschema.Draft202012Validator(schema).iter_errors(values))
+    return f'parameters: {found.message}' if found else None
+
+
 def _check_options(where, options, schema):
     if not isinstance(options, dict):
         raise errors.Invalid(f'{where}: must be an object of options')

@@ -11,6 +11,9 @@ from karbor_ng import errors
 from karbor_ng import installed
 from karbor_ng.plugins import api
 
+#: What the answers are made of, for those who do not know plugins.
+Preview = api.Preview
+
 
 class Previews:
     """The protections of one provider, as classes that can be asked.
@@ -78,7 +81,7 @@ def _ask(plugin, question, *args):
 
 
 def _complete(found, resources):
-    unknown = api.Preview('Nothing is known beforehand.', notes=(
+    unknown = Preview('Nothing is known beforehand.', notes=(
         'Its plugin could not tell anything here.',))
     return {resource: found.get(resource, unknown)
             for resource in resources}

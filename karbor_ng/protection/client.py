@@ -51,8 +51,14 @@ class ProtectionClient:
         self._hints.operation_queued(operation_id)
         return checkpoint
 
-    def _accept_protect(self, session, caller, plan_id, provider_id,
-                        extra_info, scheduled, checkpoint_id, operation_id):
+    def check_protect(self, caller, plan_id, provider_id=None):
+        """Refuse what :meth:`protect` would, and write nothing.
+
+        Return the rows of the plan and of its provider.
+        """
+        return self._db.read(self._protectable, caller, plan_id, provider_id)
+
+    def _protectable(self, session, caller, plan_id, provider_id):
         plan = plans.get(session, plan_id, caller.project_id)
         if provider_id not in (None, plan.provider_id):
             raise errors.Invalid(
@@ -61,6 +67,12 @@ class ProtectionClient:
         provider = providers.get(session, plan.provider_id)
         check_resources(provider, plan.resources)
         quota.check_checkpoints(session, self._conf, caller.project_id)
+        return plan, provider
+
+    def _accept_protect(self, session, caller, plan_id, provider_id,
+                        extra_info, scheduled, checkpoint_id, operation_id):
+        plan, _provider = self._protectable(session, caller, plan_id,
+                                            provider_id)
         checkpoint = checkpoints.create(session, {
             'id': checkpoint_id, 'project_id': caller.project_id,
             'user_id': caller.user_id, 'provider_id': plan.provider_id,
@@ -86,19 +98,27 @@ class ProtectionClient:
         self._hints.operation_queued(operation_id)
         return restore
 
+    def check_restore(self, caller, checkpoint_id, provider_id=None,
+                      parameters=None):
+        """Refuse what :meth:`restore` would, and write nothing.
+
+        Return the rows of the checkpoint and of its provider, and the
+        parameters in the types of their schemas.
+        """
+        def check(session):
+            checkpoint = self._own(session, caller, checkpoint_id,
+                                   provider_id)
+            return checkpoint, *_restorable(session, checkpoint,
+                                            parameters or {})
+        return self._db.read(check)
+
     def _accept_restore(self, session, caller, checkpoint_id, provider_id,
                         parameters, restore_target, restore_id,
                         operation_id):
         checkpoint = self._own(session, caller, checkpoint_id, provider_id)
         # The row is locked, so that a delete is not accepted beside this.
         session.refresh(checkpoint, with_for_update=True)
-        if checkpoint.status != 'available':
-            raise errors.Conflict(
-                f'Checkpoint {checkpoint_id} is {checkpoint.status}: only an '
-                f'available one can be restored.')
-        provider = providers.get(session, checkpoint.provider_id)
-        parameters = parameter_rules.check(
-            parameters, provider.schemas['restore_schema'])
+        _provider, parameters = _restorable(session, checkpoint, parameters)
         restore = restores.create(session, {
             'id': restore_id, 'project_id': caller.project_id,
             'user_id': caller.user_id,
@@ -152,6 +172,17 @@ class ProtectionClient:
             'provider_id': checkpoint.provider_id,
             'plan_id': checkpoint.plan_id, 'checkpoint_id': checkpoint.id,
             'credentials': caller.credentials, **values})
+
+
+def _restorable(session, checkpoint, parameters):
+    """Return the provider and the checked parameters of a restore."""
+    if checkpoint.status != 'available':
+        raise errors.Conflict(
+            f'Checkpoint {checkpoint.id} is {checkpoint.status}: only an '
+            f'available one can be restored.')
+    provider = providers.get(session, checkpoint.provider_id)
+    return provider, parameter_rules.check(
+        parameters, provider.schemas['restore_schema'])
 
 
 def check_resources(provider, resources):

@@ -4,8 +4,6 @@
 
 import datetime
 
-import jsonschema
-
 from karbor_ng import errors
 from karbor_ng import graph as graph_module
 from karbor_ng import parameters as parameter_rules
@@ -217,18 +215,13 @@ class Protect(verb.Verb):
 
 
 def checked(operation_class, parameters, schema):
-    """Return the class, or one that only refuses wrong parameters.
-
-    Parameters were checked option by option when they came; together with
-    defaults they must fit the schema as a whole.
-    """
-    problem = jsonschema.exceptions.best_match(
-        jsonschema.Draft202012Validator(schema).iter_errors(parameters))
+    """Return the class, or one that only refuses wrong parameters."""
+    problem = parameter_rules.problem(parameters, schema)
     if problem is None:
         return operation_class
 
     class Refused(api.Operation):
         def on_prepare_begin(self):
-            raise errors.ResourceError(f'parameters: {problem.message}')
+            raise errors.ResourceError(problem)
 
     return Refused

@@ -77,7 +77,6 @@ class Controller:
             request_id=asking.request_id,
             credentials=sealer.seal(asking.access()) if sealer else None)
 
-
     @contextlib.contextmanager
     def _cloud(self, req):
         """Hand out the caller's session; blame the cloud for its errors."""

@@ -7,10 +7,12 @@ import datetime
 import json
 
 from karbor_ng import errors
+from karbor_ng.api import dry_runs
 from karbor_ng.api import listing
 from karbor_ng.api import validation
 from karbor_ng.api.schemas import checkpoints as schemas
 from karbor_ng.api.v1 import base
+from karbor_ng.api.v1 import dry_runs as dry_run_views
 from karbor_ng.store import checkpoints
 from karbor_ng.store import plans
 from karbor_ng.store import providers
@@ -37,13 +39,26 @@ class Checkpoints(base.Controller):
     def create(self, req, resp, provider_id):
         validation.check_uuid(provider_id, 'provider_id')
         self._require(req, 'provider:checkpoint_create')
+        is_dry_run = dry_runs.is_wanted(req)
         body = _CREATE.read(req)
+        extra_info = _extra_info(body)
         plan = self._read(req, plans.get, body['plan_id'],
                           'provider:checkpoint_create')
+        caller = self._caller(req, plan.project_id)
+        if is_dry_run:
+            return {'dry_run': self._dry_run(
+                req, caller, plan.id, provider_id)}
         checkpoint = self._tools.client.protect(
-            self._caller(req, plan.project_id), plan.id, provider_id,
-            _extra_info(body))
+            caller, plan.id, provider_id, extra_info)
         return {'checkpoint': view(checkpoint, ())}
+
+    def _dry_run(self, req, caller, plan_id, provider_id):
+        plan, provider = self._tools.client.check_protect(
+            caller, plan_id, provider_id)
+        with self._cloud(req) as session:
+            found = dry_runs.Protecting(
+                session, provider, self._tools.protectables).run(plan)
+        return dry_run_views.view(found, provider.id, plan.id)
 
     @base.verb
     def show(self, req, resp, provider_id, checkpoint_id):
@@ -115,6 +130,7 @@ def _resource_view(row):
         'reason': row.reason,
         'progress': row.progress,
         'size': row.size,
+        'not_included': row.saved.get('not_included', []),
         'extra_info': row.extra_info,
     }
 

@@ -6,7 +6,6 @@ The clouds themselves are asked, in this process and with the caller's own
 rights.
 """
 
-import contextlib
 import re
 
 from karbor_ng import errors
@@ -70,20 +69,6 @@ class Protectables(base.Controller):
                     f'There is no {resource_type} {resource_id[:255]}.')
             children = self._protectables.children_of(session, [resource])
         return {'instance': view(resource, children.get(resource, ()))}
-
-    @contextlib.contextmanager
-    def _cloud(self, req):
-        """Hand out the caller's session; blame the cloud for its errors."""
-        session = self._tools.cloud.api_session(req.caller)
-        try:
-            yield session
-        except errors.Error as exc:
-            if exc.code < 500:
-                raise
-            if session is None:
-                raise errors.Unavailable(
-                    'This deployment has no access to a cloud.') from exc
-            raise errors.Unavailable(str(exc)) from exc
 
     def _instances(self, session, req, resource_type, wanted):
         self._protectables.get(resource_type)

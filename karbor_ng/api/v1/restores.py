@@ -4,10 +4,12 @@
 
 import collections
 
+from karbor_ng.api import dry_runs
 from karbor_ng.api import listing
 from karbor_ng.api import validation
 from karbor_ng.api.schemas import restores as schemas
 from karbor_ng.api.v1 import base
+from karbor_ng.api.v1 import dry_runs as dry_run_views
 from karbor_ng.store import checkpoints
 from karbor_ng.store import restores
 
@@ -30,14 +32,26 @@ class Restores(base.Controller):
     @base.verb
     def create(self, req, resp):
         self._require(req, 'restore:create')
+        is_dry_run = dry_runs.is_wanted(req)
         body = _CREATE.read(req)
         checkpoint = self._read(
             req, checkpoints.get, body['checkpoint_id'], 'restore:create',
             provider_id=body['provider_id'])
-        restore = self._tools.client.restore(
-            self._caller(req, checkpoint.project_id), checkpoint.id,
-            checkpoint.provider_id, body.get('parameters'))
-        return {'restore': view(restore, ())}
+        asked = (self._caller(req, checkpoint.project_id), checkpoint.id,
+                 checkpoint.provider_id, body.get('parameters'))
+        if is_dry_run:
+            return {'dry_run': self._dry_run(req, *asked)}
+        return {'restore': view(self._tools.client.restore(*asked), ())}
+
+    def _dry_run(self, req, *asked):
+        checkpoint, provider, parameters = (
+            self._tools.client.check_restore(*asked))
+        rows = self._db.read(checkpoints.resources, checkpoint.id)
+        with self._cloud(req) as session:
+            found = dry_runs.Restoring(session, provider).run(
+                checkpoint, rows, parameters)
+        return dry_run_views.view(found, provider.id, checkpoint.plan_id,
+                                  checkpoint.id)
 
     @base.verb
     def show(self, req, resp, restore_id):
@@ -86,6 +100,7 @@ def _resource_view(row):
         'status': row.status,
         'reason': row.reason,
         'progress': row.progress,
+        'not_included': row.saved.get('not_included', []),
     }
 
 

@@ -47,6 +47,7 @@ SYSTEM_VOLUME = '25336116-f38e-4c22-81ad-e9b7bd71ba51'
 DATA_VOLUME = '33b6bb0b-1157-4e66-8553-1c9e14b1c7ba'
 RESTORED_VOLUME = 'a1b7f0f2-6f7c-4c62-9c0e-5f2f5dbb2a10'
 APP_SERVER = 'cb4ef2ff-10f5-46c9-bce4-cf7a49c65a01'
+NOT_INCLUDED = 'Snapshots of the volume.'
 MOMENT = datetime.datetime(2025, 11, 21, 8, 30, 15, 123456,
                            tzinfo=datetime.timezone.utc)
 
@@ -173,6 +174,8 @@ class Api(fixtures.Fixture):
                 'schemas': SCHEMAS, 'bank_kind': 'memory', 'host': 'node-1',
                 'capabilities': {VOLUME: ['protect', 'restore', 'delete'],
                                  SERVER: ['protect', 'restore', 'delete']},
+                'plugins': {VOLUME: 'karbor-noop-protection-plugin',
+                            SERVER: 'karbor-noop-protection-plugin'},
                 'bank_uuid': small.new_id()})
 
     def add_history(self, project_id=PROJECT):
@@ -192,7 +195,7 @@ def _add_history(session, project_id):
     restores.put_resources(session, RESTORE_ID, [
         {'type': VOLUME, 'id': SYSTEM_VOLUME, 'name': 'System volume',
          'new_id': RESTORED_VOLUME, 'status': 'available', 'progress': 100,
-         'parameters': {}, 'saved': {}},
+         'parameters': {}, 'saved': {'not_included': [NOT_INCLUDED]}},
         {'type': SERVER, 'id': APP_SERVER, 'name': 'App server',
          'new_id': None, 'status': 'error', 'progress': 0,
          'reason': 'The image is gone.', 'parameters': {}, 'saved': {}}])
@@ -217,8 +220,10 @@ def _add_checkpoints(session, shared):
     checkpoints.put_resources(session, CHECKPOINT_ID, [
         small.resource_values(
             type=kind, id=resource_id, name=name, in_plan=in_plan,
-            status='available', progress=100, size=size)
-        for kind, resource_id, name, in_plan, size in (
-            (SERVER, APP_SERVER, 'App server', True, None),
-            (VOLUME, DATA_VOLUME, 'Data volume', False, 1024),
-            (VOLUME, SYSTEM_VOLUME, 'System volume', True, 1024))])
+            status='available', progress=100, size=size,
+            saved={'backup_id': f'backup of {name}', 'not_included': left})
+        for kind, resource_id, name, in_plan, size, left in (
+            (SERVER, APP_SERVER, 'App server', True, None, []),
+            (VOLUME, DATA_VOLUME, 'Data volume', False, 1024, []),
+            (VOLUME, SYSTEM_VOLUME, 'System volume', True, 1024,
+             [NOT_INCLUDED]))])

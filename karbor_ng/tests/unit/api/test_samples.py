@@ -48,12 +48,18 @@ REQUESTS = [
      {'checkpoint': {'plan_id': PLAN_ID,
                      'extra_info': {'created_by': 'manual',
                                     'reason': 'before the upgrade'}}}),
+    ('checkpoints-dry-run', f'POST {CHECKPOINTS}?dry_run=true',
+     {'checkpoint': {'plan_id': PLAN_ID}}),
     ('checkpoints-list', f'GET {CHECKPOINTS}?status=available', None),
     ('checkpoints-show', f'GET {CHECKPOINTS}/{CHECKPOINT_ID}', None),
     ('restores-create', 'POST /restores',
      {'restore': {
          'provider_id': PROVIDER_ID, 'checkpoint_id': CHECKPOINT_ID,
          'restore_target': None, 'restore_auth': None,
+         'parameters': {VOLUME: {'restore_name': 'restored'}}}}),
+    ('restores-dry-run', 'POST /restores?dry_run=true',
+     {'restore': {
+         'provider_id': PROVIDER_ID, 'checkpoint_id': CHECKPOINT_ID,
          'parameters': {VOLUME: {'restore_name': 'restored'}}}}),
     ('restores-list', 'GET /restores?status=success', None),
     ('restores-show', f'GET /restores/{environment.RESTORE_ID}', None),
@@ -129,7 +135,7 @@ class ReferenceTest(base.BaseTestCase):
         routed = {f'{method} /{path}'
                   for path, verbs in routes.ROUTES.items()
                   for method in verbs if path != 'v1'}
-        written = {re.sub(r'\{\w+\}', '*', request)
+        written = {re.sub(r'\{\w+\}', '*', request.partition('?')[0])
                    for request, _text in self._sections()}
         self.assertEqual(routed, written)
 

@@ -15,7 +15,6 @@ from karbor_ng import credentials
 from karbor_ng import protectables
 from karbor_ng.plugins import api
 from karbor_ng.plugins import noop
-from karbor_ng.plugins import project
 from karbor_ng.protection import client
 from karbor_ng.protection import providers
 from karbor_ng.protection import service

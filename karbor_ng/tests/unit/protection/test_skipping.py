@@ -6,8 +6,8 @@ Apart from the other tests of workers because all of it starts with a project
 that holds a server and volumes.
 """
 
+from karbor_ng.plugins import project
 from karbor_ng.store import restores
-from karbor_ng.tests.unit.protection import environment
 from karbor_ng.tests.unit.protection import test_service
 
 SERVER = test_service.SERVER
@@ -170,7 +170,7 @@ class NotIncludedTest(SkippingTestCase):
         said = rows['p'].saved['not_included']
         self.assertTrue(said)
         self.assertEqual(
-            list(environment.project.ProjectProtection.leaves_out), said)
+            list(project.ProjectProtection.leaves_out), said)
 
     def test_it_is_said_again_when_restoring(self):
         checkpoint_id = self.protect(leave_out={'v3': ['on_main']})
