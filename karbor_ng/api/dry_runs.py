@@ -99,6 +99,23 @@ class _Asking:
             name: tuple(dict.fromkeys((*new, *getattr(known, name))))
             for name, new in texts.items()})
 
+    def _settle_skipped(self, graph, planned, indifferent):
+        """Decide, parents first, who may be skipped that can not be done.
+
+        :param indifferent: what does not need its children
+        """
+        parents = graph.parents()
+        for node in reversed(graph.nodes):
+            reason = self._found[node].skipped
+            if reason is None:
+                continue
+            if graph_module.can_be_skipped(node, planned, parents,
+                                           indifferent):
+                self._found[node] = _skipped(reason)
+                indifferent |= {node}
+            else:
+                self._add(node, problems=(reason,))
+
 
 class Protecting(_Asking):
     """Asks what protecting a plan would do.
@@ -126,7 +143,9 @@ class Protecting(_Asking):
             self._plugins.protect(self._session, asked, options))
         self._add_wrong_options(options, 'options_schema')
         planned = frozenset(planned)
-        self._settle_skipped(graph, planned)
+        self._settle_skipped(graph, planned, frozenset(
+            node for node in graph.nodes if self._container(node)
+            or not self._can('protect', node)))
         return DryRun(graph, planned, self._found)
 
     def _children_of(self, parents):
@@ -171,23 +190,6 @@ class Protecting(_Asking):
                 return []  # There is no cloud that could lack it.
             raise
 
-    def _settle_skipped(self, graph, planned):
-        """Decide, parents first, who may be skipped that can not be done."""
-        parents = graph.parents()
-        indifferent = {node for node in graph.nodes
-                       if self._container(node)
-                       or not self._can('protect', node)}
-        for node in reversed(graph.nodes):
-            reason = self._found[node].skipped
-            if reason is None:
-                continue
-            if graph_module.can_be_skipped(node, planned, parents,
-                                           indifferent):
-                self._found[node] = _skipped(reason)
-                indifferent.add(node)
-            else:
-                self._add(node, problems=(reason,))
-
 
 class Restoring(_Asking):
     """Asks what restoring a checkpoint would do."""
@@ -208,10 +210,11 @@ class Restoring(_Asking):
         self._found.update(
             self._plugins.restore(self._session, kept, options))
         self._add_wrong_options(options, 'restore_schema')
-        for node, row in rows.items():
-            self._add(node, not_included=row.saved.get('not_included', ()))
         planned = frozenset(node for node, row in rows.items()
                             if row.in_plan)
+        self._settle_skipped(graph, planned, frozenset(graph.nodes))
+        for node, row in rows.items():
+            self._add(node, not_included=row.saved.get('not_included', ()))
         return DryRun(graph, planned, self._found)
 
     def _settle(self, node, row):

@@ -171,8 +171,10 @@ class Operation:
     complete without it), never the siblings. With :class:`errors.Skipped`
     a resource that nobody asked for but a container, such as a project, is
     only left out of the checkpoint, with the reason: none of its hooks runs
-    any more, and what it has made is removed. Objects are new for each
-    hook: what a later hook needs goes into :attr:`saved`.
+    any more, and what it has made is removed. In a restore this goes for
+    all that the plan does not name; parents find it missing in
+    :attr:`restored`, and raise if they can not do without it. Objects are
+    new for each hook: what a later hook needs goes into :attr:`saved`.
 
     :ivar plugin: the :class:`Protection` (its ``conf`` has the options)
     :ivar resource: the :class:`Resource` this is about

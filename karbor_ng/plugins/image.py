@@ -708,7 +708,7 @@ def _protect_preview(resource, image, project_id):
                            not_included=(_by_reference(image),))
     obstacle = _obstacle(image)
     if obstacle and image.status not in PASSING:
-        return api.Preview(action, problems=(obstacle,))
+        return api.Preview(action, skipped=f'Not protected: {obstacle}.')
     return api.Preview(action, image.size)
 
 
@@ -719,5 +719,5 @@ def _restore_preview(saved, image, parameters):
     name = parameters.get('restore_name') or saved['image_name']
     action = f'A new image "{name}" is made.'
     if saved['by_reference']:
-        return api.Preview(action, problems=(_unusable(saved),))
+        return api.Preview(action, skipped=_unusable(saved))
     return api.Preview(action, saved['size'], notes=_changes(saved))

@@ -283,7 +283,8 @@ class Restore(_Hooks):
         children = [child_id for _, child_id in (node or {}).get(
             'children', ())]
         registry.update(self.saved['restored_id'], children={
-            child_id: self.restored[child_id] for child_id in children})
+            child_id: self.restored[child_id] for child_id in children
+            if child_id in self.restored})
 
 
 class Delete(_Obedient, api.DeleteExternals):

@@ -205,7 +205,7 @@ class Hooks:
 
     def _end(self, resource, hook, member, started_at, state, reason,
              new_id):
-        values = self._values(member, new_id)
+        values = self._values(member, state, new_id)
         if state != 'done':
             values.update(
                 status='skipped' if state == 'skipped' else 'error',
@@ -217,18 +217,19 @@ class Hooks:
                           or None)
         self._journal.end_step(resource, hook, state, started_at, reason,
                                values)
-        if new_id is not None:
-            self.job.restored[resource.id] = new_id
         if state == 'skipped':
+            self.job.restored.pop(resource.id, None)
             self._skip(resource, reason)
-        elif state == 'failed':
+        elif new_id is not None:
+            self.job.restored[resource.id] = new_id
+        if state == 'failed':
             self.fail(resource, reason)
 
-    def _values(self, member, new_id):
+    def _values(self, member, state, new_id):
         if self.job.operation.type == 'restore':
             values = {'saved': member.saved}
-            if new_id is not None:
-                values['new_id'] = new_id
+            if new_id is not None or state == 'skipped':
+                values['new_id'] = None if state == 'skipped' else new_id
             return values
         return dict(journal_module.saved_values(member.saved),
                     objects=member.objects)

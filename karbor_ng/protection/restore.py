@@ -30,7 +30,7 @@ class Restore(verb.Verb):
     def __init__(self, attempt):
         super().__init__(attempt)
         #: known once the work has ended
-        self._failed = frozenset()
+        self._unwanted = frozenset()
 
     def work(self):
         restore = self.journal.read(restores.get, self.operation.restore_id)
@@ -56,7 +56,11 @@ class Restore(verb.Verb):
             if row.status != 'skipped' and not plugin.container:
                 members[node] = self._member(
                     node, row, kept[node.type, node.id])
-        self.run_hooks(graph, members, self.operation.id)
+        # Parents see what is missing, and know whether they can do without.
+        self.run_hooks(
+            graph, members, self.operation.id, indifferent=graph.nodes,
+            planned=[Resource(item['type'], item['id'])
+                     for item in found['plan']['resources']])
         self.end_containers(graph)
 
     def _row(self, node, item, parameters):
@@ -101,8 +105,8 @@ class Restore(verb.Verb):
         return self.bank.section('/'.join(where[:SECTION_DEPTH]))
 
     def is_unwanted(self, resource):
-        """What a failed restore of a resource made is of no use."""
-        return resource in self._failed
+        """What a restore made that failed, or gave up, is of no use."""
+        return resource in self._unwanted
 
     def finish(self, reason):
         for row in self.journal.resources():
@@ -110,8 +114,8 @@ class Restore(verb.Verb):
                 self.journal.set_resource(
                     row, status='error', reason=reason or 'Not finished.')
         rows = self.journal.resources()
-        self._failed = {Resource(row.type, row.id) for row in rows
-                        if row.status == 'error'}
+        self._unwanted = {Resource(row.type, row.id) for row in rows
+                          if row.status in ('error', 'skipped')}
         self.tidy()
         reason = reason or self.failed_texts(rows)
         state = 'failed' if reason else 'done'

@@ -294,6 +294,17 @@ class RestoreTest(DryRunTestCase):
         for item in self.restore()['resources']:
             self.assertIn('can not restore', item['action'])
 
+    def test_what_the_plan_does_not_name_may_be_skipped(self):
+        self.tell(DATA_VOLUME, skipped='it is gone')
+        found = self.restore()
+        self.assertTrue(found['possible'])
+        self.assertEqual('Skipped: it is gone',
+                         self.by_id(found)[DATA_VOLUME]['action'])
+        self.tell(SYSTEM_VOLUME, skipped='it is gone')
+        found = self.restore()
+        self.assertEqual(['it is gone'],
+                         self.by_id(found)[SYSTEM_VOLUME]['problems'])
+
     def test_problems_make_it_impossible(self):
         self.tell(SYSTEM_VOLUME, problems=('The backup is gone.',))
         self.assertFalse(self.restore()['possible'])

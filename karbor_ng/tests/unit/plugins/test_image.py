@@ -553,7 +553,7 @@ class PreviewTest(ImageCase):
         self.assertEqual((5, ()), (own.size, own.problems))
         self.assertEqual((0, ()), (foreign.size, foreign.problems))
         self.assertIn('another project', foreign.not_included[0])
-        self.assertIn('"queued"', queued.problems[0])
+        self.assertIn('"queued"', queued.skipped)
         self.assertEqual((5, ()), (saving.size, saving.problems))
         self.assertIn('gone', gone.problems[0])
 
@@ -576,6 +576,6 @@ class PreviewTest(ImageCase):
         self.assertIn('was public', found[public].notes[0])
         self.assertIn('still exists', found[here].notes[0])
         self.assertEqual([shut], [resource for resource, preview
-                                  in found.items() if preview.problems])
+                                  in found.items() if preview.skipped])
         self.assertEqual({'GET'}, {method for method, _
                                    in self.cloud.requests})

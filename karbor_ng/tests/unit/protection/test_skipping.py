@@ -131,12 +131,38 @@ class SkippedTest(SkippingTestCase):
              'v2': 'available', 'v3': 'available'},
             self.statuses(checkpoint_id))
 
-    def test_restoring_can_not_be_skipped(self):
-        checkpoint_id = self.protect()
-        self.site.registry.control({'skip': {'v3': ['on_main']}})
-        restore, rows = self.restore(checkpoint_id)
+
+class RestoreTest(SkippingTestCase):
+
+    def restore_with(self, checkpoint_id, **rules):
+        self.site.registry.control(rules)
+        self.addCleanup(self.site.registry.control, {})
+        return self.restore(checkpoint_id)
+
+    def restored_objects(self):
+        return {item['resource']: item for item
+                in self.site.registry.objects().values()
+                if item['label'] == 'restored'}
+
+    def test_a_parent_may_do_without(self):
+        restore, rows = self.restore_with(
+            self.protect(), skip={'v1': ['on_complete']})
+        self.assertEqual('success', restore.status)
+        self.assertEqual(('skipped', None, {}), (
+            rows['v1'].status, rows['v1'].new_id, rows['v1'].saved))
+        self.assertIn('told to be skipped', rows['v1'].reason)
+        made = self.restored_objects()
+        self.assertEqual({'s1', 'v2', 'v3'}, set(made))
+        self.assertEqual({'v2': rows['v2'].new_id}, made['s1']['children'])
+
+    def test_what_the_plan_names_fails(self):
+        checkpoint_id = self.protect((SERVER, 's1'), (VOLUME, 'v1'))
+        restore, rows = self.restore_with(
+            checkpoint_id, skip={'v1': ['on_main']})
         self.assertEqual('failed', restore.status)
-        self.assertEqual('error', rows['v3'].status)
+        self.assertEqual(
+            {'s1': 'error', 'v1': 'error', 'v2': 'available'},
+            {name: row.status for name, row in rows.items()})
 
 
 class TakeOverTest(SkippingTestCase):
