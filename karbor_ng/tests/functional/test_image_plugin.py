@@ -288,6 +288,33 @@ class ProtectableTest(ImageCase):
         self.assertLessEqual({*made, hidden}, set(
             images.children(self.session, [mine])[mine]))
 
+    def test_servers_and_the_images_they_were_booted_from(self):
+        own = self.new_image(b'boot')
+        tiny, = self.glance.images.list(filters={'name': 'tiny'})
+        public = Resource(image.RESOURCE_TYPE, tiny.id)
+        servers = [self.new_server(boot) for boot in (own, own, public)]
+        images = image.ImageProtectable()
+        for asked in servers, servers[:1], [*servers, self.missing()]:
+            found = images.children(self.session, asked)
+            self.assertEqual(
+                {server: [boot] for server, boot in
+                 zip(servers, (own, own, public), strict=True)
+                 if server in asked}, found)
+
+    def missing(self):
+        return Resource('OS::Nova::Server', str(uuid.uuid4()))
+
+    def new_server(self, boot):
+        compute = self.demo.cloud.compute
+        flavor = min(compute.flavors(), key=lambda flavor: flavor.ram)
+        server = compute.create_server(
+            name='plugin', image_id=boot.id, networks='none',
+            flavor_id=flavor.id)
+        self.addCleanup(compute.wait_for_delete, server)
+        self.addCleanup(compute.delete_server, server.id)
+        compute.wait_for_server(server)
+        return Resource('OS::Nova::Server', server.id)
+
 
 class LifeTest(ImageCase):
     """The whole way, through the stack's karbor and its bank in files."""
