@@ -184,7 +184,7 @@ def _prepare_sqlite(connection, _record):
     """Let readers and one writer work at once, and writers wait in line."""
     cursor = connection.cursor()
     cursor.execute('PRAGMA busy_timeout = 60000')
-    cursor.execute('PRAGMA journal_mode = WAL')
+    _log_ahead(cursor)
     cursor.execute('PRAGMA synchronous = FULL')
     cursor.close()
     # Its own knows A to Z only.
