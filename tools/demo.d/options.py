@@ -23,28 +23,34 @@ def parse(arguments):
     """Return the options; exits with a line on standard error if wrong."""
     parser = argparse.ArgumentParser(
         prog='tools/demo', epilog=_EPILOG, allow_abbrev=False,
-        description='Protect volumes of a cloud with karbor_ng, delete them, '
-                    'restore them, and compare their bytes.')
+        description='Protect an application in a cloud with karbor_ng: two '
+                    'servers, an image, volumes. Destroy it, restore it, '
+                    'and compare everything that can be compared.')
     parser.add_argument(
         '--os-cloud', metavar='NAME',
         help='use this cloud of clouds.yaml instead of starting one')
     parser.add_argument(
-        '--volumes', type=_count, default=3, metavar='N',
-        help='how many volumes (default: 3)')
+        '--volumes', type=_count, default=2, metavar='N',
+        help='how many volumes with data, besides the one from which a '
+             'server boots (default: 2)')
     parser.add_argument(
         '--size', type=_count, default=1, metavar='GIB',
         help='size of each volume in GiB (default: 1)')
     parser.add_argument(
         '--data', type=_count, default=32, metavar='MIB',
-        help='random bytes in each volume in MiB, the rest is zeros '
-             '(default: 32)')
+        help='random bytes in the image and in each volume in MiB; the '
+             'rest of a volume is zeros (default: 32)')
+    parser.add_argument(
+        '--flavor', metavar='NAME',
+        help='flavor of the servers (default: the smallest with a root '
+             'disk)')
     parser.add_argument(
         '--corrupt', action='store_true',
         help='flip one byte of one restored volume: must end with FAIL')
     parser.add_argument(
         '--keep', action='store_true',
-        help='leave cloud, volumes, checkpoint and service as they are in '
-             'the end, and say how to look at them')
+        help='leave cloud, application, checkpoint and service as they are '
+             'in the end, and say how to look at them')
     parser.add_argument(
         '--clean-up', metavar='RUN',
         help='only remove what the run of that name (it was told at its '

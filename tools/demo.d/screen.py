@@ -8,6 +8,7 @@ each step is a line when it begins and a line when it has ended.
 
 import contextlib
 import json
+import sys
 import time
 
 from rich import console
@@ -24,29 +25,32 @@ _COLOURS = {'available': 'green', 'success': 'green', 'deleted': 'green',
 class Screen:
 
     def __init__(self):
-        self._console = console.Console(highlight=False)
+        # What is not a terminal has no width, and lines need not fit.
+        self._console = console.Console(
+            highlight=False, width=None if sys.stdout.isatty() else 180)
         self._times = []
 
     def say(self, text, style=None):
         self._console.print(text, style=style, markup=False, soft_wrap=True)
 
     @contextlib.contextmanager
-    def step(self, text, lanes=()):
-        """One step of the story, with a bar for each lane.
+    def step(self, text, is_quiet=False):
+        """One step of the story, with a bar for each thing that it does.
 
-        Yields ``{lane: say}``: ``say(state)`` or ``say(done, total)``.
+        Yields ``{name: say}``, which has every name as soon as it is asked
+        for: ``say(state)`` or ``say(done, total)``.
 
-        :param lanes: their names; None where something else writes to the
-            terminal meanwhile
+        :param is_quiet: whether something else writes to the terminal
+            meanwhile
         """
         since = time.monotonic()
-        if lanes is None or not self._console.is_terminal:
+        if is_quiet or not self._console.is_terminal:
             self.say(f'... {text}')
-        if lanes is None:
+        if is_quiet:
             yield {}
         else:
             with self._bars(text) as bars:
-                yield {lane: _lane(bars, lane) for lane in lanes}
+                yield _Lanes(bars)
         seconds = time.monotonic() - since
         self._times.append((text, seconds))
         self.say(f'\u2714 {text}  ({seconds:.1f} s)', style='green')
@@ -75,18 +79,32 @@ class Screen:
                 _grow(root, key, nodes, children, states)
         self._console.print(root)
 
-    def comparison(self, volumes):
-        """Show ``[(name, SHA-256 before, after)]``.
+    def texts(self, title, texts):
+        """Show ``{name: [texts]}`` below a title, nothing if there is none."""
+        if any(texts.values()):
+            self.say(title, 'bold')
+        for name, said in texts.items():
+            for text in said:
+                self.say(f'  {name}: {text}')
 
-        Return the names of those whose bytes differ.
+    def comparison(self, before, after):
+        """Show two equal-looking ``{(name, fact): text}`` as a table.
+
+        Return which differ, as texts.
         """
-        for name, before, after in volumes:
-            if before == after:
-                self.say(f'  {name}: {before} before and after', 'green')
-            else:
-                self.say(f'  {name} has other bytes: {before} before, '
-                         f'{after} after', 'bold red')
-        return [name for name, before, after in volumes if before != after]
+        shown = table.Table('what', table.Column('before', overflow='fold'),
+                            table.Column('after', overflow='fold'))
+        other = []
+        for what, text in before.items():
+            name = ': '.join(what)
+            is_equal = after.get(what) == text
+            shown.add_row(name, text or '-',
+                          'the same' if is_equal else after.get(what) or '-',
+                          style='green' if is_equal else 'bold red')
+            if not is_equal:
+                other.append(name)
+        self._console.print(shown)
+        return other
 
     def times(self):
         """Show how long each step took."""
@@ -97,6 +115,17 @@ class Screen:
         shown.add_section()
         shown.add_row('together', f'{total:.1f}')
         self._console.print(shown)
+
+
+class _Lanes(dict):
+    """Makes bars as they are asked for."""
+
+    def __init__(self, bars):
+        super().__init__()
+        self._bars = bars
+
+    def __missing__(self, name):
+        return self.setdefault(name, _lane(self._bars, name))
 
 
 def _lane(bars, name):

@@ -24,6 +24,8 @@ START_SECONDS = 90
 #: Seconds that one operation may take.
 PATIENCE = 3600
 VOLUME = 'OS::Cinder::Volume'
+IMAGE = 'OS::Glance::Image'
+SERVER = 'OS::Nova::Server'
 
 
 class Service:
@@ -91,20 +93,18 @@ class Api:
         self._stopping = stopping
 
     def provider(self):
-        """Return the first provider that can protect volumes."""
+        """Return the first provider that can protect all that we have."""
         end = time.monotonic() + START_SECONDS
         while time.monotonic() < end:
             for provider in self._call('GET', '/providers')['providers']:
                 schemas = provider['extended_info_schema']['options_schema']
-                if VOLUME in schemas:
+                if schemas.keys() >= {SERVER, IMAGE, VOLUME}:
                     return provider
             self._check_stopping(0.5)
         raise cloud.Problem('No provider of karbor-all-in-one can protect '
-                            'volumes; its log says why.')
+                            'servers, images and volumes; its log says why.')
 
-    def create_plan(self, name, provider_id, volumes, parameters):
-        resources = [{'id': volume.id, 'type': VOLUME, 'name': volume.name}
-                     for volume in volumes]
+    def create_plan(self, name, provider_id, resources, parameters):
         return self._call('POST', '/plans', {'plan': {
             'name': name, 'provider_id': provider_id,
             'description': 'made by tools/demo', 'resources': resources,

@@ -2,10 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The demonstration: what happens, in the order in which it happens.
 
-Separate from those who do it: the cloud, the service and the screen.
+Separate from those who do it: the application, the cloud, the service and
+the screen.
 """
 
-import concurrent.futures
 import contextlib
 import os
 import pathlib
@@ -19,6 +19,7 @@ import tempfile
 from keystoneauth1 import exceptions as keystone_exceptions
 from openstack import exceptions as sdk_exceptions
 
+import application
 import cloud
 import options as demo_options
 import screen
@@ -34,7 +35,7 @@ PROBLEMS = (cloud.Problem, sdk_exceptions.SDKException,
 
 
 class Story:
-    """One run, from volumes to volumes.
+    """One run, from an application to the same application.
 
     :param prefix: begins the name of everything that is made
     """
@@ -43,12 +44,10 @@ class Story:
         self._options = options
         self._prefix = prefix
         self._stage = stage
-        self._volumes = []
-        self._data = []
-        self._before = {}
-        self._restored = {}
         self._plan = None
         self._checkpoint = None
+        self._restored = {}
+        self.application = None
         self.cloud = None
         self.service = None
         self.api = None
@@ -57,18 +56,21 @@ class Story:
     def tell(self):
         """Tell it.
 
-        :raises cloud.Problem: something went wrong, or other bytes came back
+        :raises cloud.Problem: something went wrong, or something came back
+            different
         """
         self._start_service()
-        self._make_volumes()
-        self._before = self._read('Read the volumes: SHA-256', {
-            one.name: one.id for one in self._volumes})
+        self._make_application()
+        before = self._describe('Read image and disks: SHA-256',
+                                self.application.ids)
         self._protect()
-        self._delete_volumes()
+        self._destroy()
         self._restore()
         if self._options.corrupt:
             self._corrupt()
-        self._compare()
+        after = self._describe('Read what was restored: SHA-256',
+                               self._restored)
+        self._compare(before, after)
         if not self._options.keep:
             self._delete_checkpoint()
 
@@ -82,108 +84,104 @@ class Story:
             self.api = service.Api(self.cloud.session, self.url,
                                    self.cloud.stopping)
 
-    def _make_volumes(self):
+    def _make_application(self):
         given = self._options
-        names = [f'volume-{number + 1}' for number in range(given.volumes)]
-        self._data = [cloud.random_bytes(given.data) for _ in names]
-        text = (f'Create {given.volumes} volumes of {given.size} GiB, '
-                f'{given.data} MiB of random bytes in each')
-        with self._stage.step(text, names) as lanes:
-            self._volumes = self._each(
-                lambda name, data: self.cloud.make_volume(
-                    name, given.size, data, lanes[name]), names, self._data)
+        made = self.application = application.Application(self.cloud, given)
+        with self._stage.step('Create a network, security groups, a key'):
+            made.make_surroundings()
+        with self._stage.step(
+                f'Create an image and {len(made.volumes)} volumes of '
+                f'{given.size} GiB, {given.data} MiB of random bytes in each'
+        ) as lanes:
+            made.make_disks(lanes)
+        with self._stage.step('Start two servers: web from the image, db '
+                              'from a volume') as lanes:
+            made.make_servers(lanes)
+        if made.write_as_guest():
+            self._stage.say("  web has written into its root disk, which "
+                            "is not the image's any more")
 
-    def _read(self, text, volume_ids):
-        """Turn ``{name: volume id}`` into ``{name: SHA-256}``."""
-        with self._stage.step(text, self._lanes()) as lanes:
-            digests = self._each(
-                lambda name, volume_id: self.cloud.sha256(
-                    volume_id, lanes[self._lane(name)]),
-                volume_ids.keys(), volume_ids.values())
-        return dict(zip(volume_ids, digests, strict=True))
+    def _describe(self, text, ids):
+        """Return all that can be compared, ``{(name, fact): text}``."""
+        with self._stage.step(text) as lanes:
+            digests = self.application.sha256(ids, lanes)
+        return self.application.facts(ids) | {
+            (name, 'SHA-256'): digest for name, digest in digests.items()}
 
     def _protect(self):
-        with self._stage.step('Make a plan of them'):
-            provider = self.api.provider()
+        with self._stage.step('Make a plan of the two servers'):
             self._plan = self.api.create_plan(
-                self._prefix, provider['id'], self._volumes,
+                self._prefix, self.api.provider()['id'],
+                [{'id': self.application.ids[name], 'type': service.SERVER,
+                  'name': self.application.full_name(name)}
+                 for name in application.SERVERS],
                 {service.VOLUME: {'backup_mode': 'full',
                                   'backup_name': f'{self._prefix}-backup'}})
-        with self._stage.step('Protect the plan: a checkpoint',
-                              self._lanes()) as lanes:
+        with self._stage.step('Protect the plan: a checkpoint') as lanes:
             self._checkpoint = self.api.protect(self._plan)
             self._checkpoint = self.api.wait(
                 self._look_at_checkpoint, 'available',
                 lambda seen: self._show(seen, lanes))
         self._stage.graph(f'checkpoint {self._checkpoint["id"]} of plan '
                           f'{self._plan["name"]}', self._checkpoint)
+        self._stage.texts('The checkpoint says what it does not include:', {
+            self._lane(one): one['not_included']
+            for one in self._checkpoint['resources']})
 
     def _look_at_checkpoint(self):
         return self.api.checkpoint(self._plan, self._checkpoint['id'])
 
-    def _delete_volumes(self):
-        with self._stage.step('Delete the volumes', self._lanes()) as lanes:
-            self._each(lambda one: self.cloud.delete_volume(
-                one.id, lanes[self._lane(one.name)]), self._volumes)
-            left = self.cloud.left('volumes')
-            if left:
-                raise cloud.Problem(f'Volumes that were deleted are still '
-                                    f'there: {left}')
+    def _destroy(self):
+        with self._stage.step('Delete the servers, all volumes and the '
+                              'image') as lanes:
+            self.application.destroy(lanes)
 
     def _restore(self):
+        made = self.application
         parameters = {
-            f'{service.VOLUME}#{one.id}': {
-                'restore_name': f'{one.name}-restored'}
-            for one in self._volumes}
-        with self._stage.step('Restore the checkpoint',
-                              self._lanes()) as lanes:
-            made = self.api.restore(self._plan, self._checkpoint['id'],
-                                    parameters)
+            f'{service.VOLUME}#{made.ids[name]}': {
+                'restore_name': made.full_name(name)}
+            for name in made.volumes}
+        with self._stage.step('Restore the checkpoint') as lanes:
+            restore = self.api.restore(self._plan, self._checkpoint['id'],
+                                       parameters)
             restore = self.api.wait(
-                lambda: self.api.get_restore(made['id']), 'success',
+                lambda: self.api.get_restore(restore['id']), 'success',
                 lambda seen: self._meet(seen, lanes))
-        missing = {one.id for one in self._volumes} - set(self._restored)
+        self._stage.texts('The restore says:', {
+            self._lane(one): [one['reason']] if one['reason'] else []
+            for one in restore['resources']})
+        missing = made.ids.keys() - self._restored.keys()
         if missing:
             raise cloud.Problem(f'Restore {restore["id"]} made nothing of '
                                 f'{", ".join(sorted(missing))}.')
 
     def _meet(self, restore, lanes):
         self._show(restore, lanes)
+        names = {thing_id: name
+                 for name, thing_id in self.application.ids.items()}
         for one in restore['resources']:
             if one['new_id']:
-                self._restored[one['id']] = one['new_id']
-                self.cloud.volume_ids.add(one['new_id'])
+                self._restored[names[one['id']]] = one['new_id']
+                self.cloud.ids.add(one['new_id'])
 
     def _corrupt(self):
-        """Flip a byte of the last restored volume.
+        name = self.application.data_volumes[-1]
+        with self._stage.step(f'Flip one byte of the restored {name}'
+                              ) as lanes:
+            self.application.corrupt(self._restored, name, lanes[name])
 
-        No cloud's API writes into a volume; so one that differs in a byte
-        takes its place.
-        """
-        victim = self._volumes[-1]
-        name = self._lane(victim.name)
-        with self._stage.step(f'Flip one byte of the restored {name}',
-                              [name]) as lanes:
-            changed = self.cloud.replace_volume(
-                self._restored[victim.id], self._options.size,
-                cloud.flip_one_byte(self._data[-1]), lanes[name])
-            self._restored[victim.id] = changed.id
-
-    def _compare(self):
-        after = self._read('Read the restored volumes: SHA-256', {
-            one.name: self._restored[one.id] for one in self._volumes})
-        other = self._stage.comparison([
-            (name, before, after[name])
-            for name, before in self._before.items()])
+    def _compare(self, before, after):
+        other = self._stage.comparison(before, after)
         if other:
-            raise cloud.Problem('These volumes came back with other bytes: '
+            raise cloud.Problem('This came back different: '
                                 + ', '.join(other))
 
     def _delete_checkpoint(self):
         with self._stage.step('Delete the checkpoint; nothing of it is left '
-                              'in Cinder'):
+                              'in the cloud'):
             self._forget_checkpoint()
-            left = self.cloud.left('backups', 'snapshots')
+            left = self.cloud.left('backup', 'snapshot')
             if left:
                 raise cloud.Problem(f'Left of the checkpoint: {left}')
 
@@ -207,32 +205,17 @@ class Story:
         if self.service is not None:
             self.service.stop()
 
-    def _lane(self, name):
-        """Return the short name of a volume."""
-        return name.removeprefix(f'{self._prefix}-')
-
-    def _lanes(self):
-        return [self._lane(one.name) for one in self._volumes]
+    def _lane(self, resource):
+        """Return the short name of a checkpoint's or restore's resource."""
+        return resource['name'].removeprefix(f'{self._prefix}-')
 
     def _show(self, seen, lanes):
         """Show the progress of a checkpoint's or restore's resources."""
         for one in seen['resources']:
-            say = lanes[self._lane(one['name'])]
+            say = lanes[self._lane(one)]
             say(one['status'])
             if one['progress']:
                 say(one['progress'], 100)
-
-    def _each(self, function, *lists):
-        """Call a function for each at the same time; return the results."""
-        pool = concurrent.futures.ThreadPoolExecutor(4)
-        try:
-            return list(pool.map(function, *lists))
-        except BaseException:
-            # Includes Ctrl-C: whoever waits for the cloud sees it and ends.
-            self.cloud.stopping.set()
-            raise
-        finally:
-            pool.shutdown(cancel_futures=True)
 
 
 class Stack:
@@ -247,7 +230,8 @@ class Stack:
         states = self._states()
         if not states or set(states) != {'ok'}:
             self._is_ours = 'ok' not in states
-            with self._stage.step('Start an OpenStack on this machine', None):
+            with self._stage.step('Start an OpenStack on this machine',
+                                  is_quiet=True):
                 if subprocess.run([STACK, 'up', 'cloud']).returncode:
                     raise cloud.Problem('tools/stack could not start it.')
         os.environ['OS_CLIENT_CONFIG_FILE'] = str(STACK_CLOUDS)
@@ -297,7 +281,7 @@ def _interrupt(_number, _frame):
 
 def _clean_up(options, stage):
     there = cloud.Cloud(options.os_cloud, _prefix(options.clean_up))
-    with stage.step(f'Remove what run {options.clean_up} has left', ['now']
+    with stage.step(f'Remove what run {options.clean_up} has left'
                     ) as lanes:
         left = there.clean(lanes['now'])
     return _tell_left(left, stage, options.clean_up)
@@ -330,7 +314,7 @@ def _end(story, stage, run, options, is_well):
 def _clean(story, stage, run):
     """Return whether nothing is left."""
     try:
-        with stage.step('Remove everything from the cloud', ['now']) as lanes:
+        with stage.step('Remove everything from the cloud') as lanes:
             left = story.clean(lanes['now'])
     except BaseException:
         stage.say(f'Not everything is removed; "tools/demo --clean-up {run}" '
@@ -355,7 +339,7 @@ def _drop_state(story, stage, is_well):
 def _tell_left(left, stage, run):
     """Return whether nothing is left."""
     for kind, thing_id, name in left:
-        stage.say(f'Left in the cloud: {kind[:-1]} {thing_id} {name}', 'red')
+        stage.say(f'Left in the cloud: {kind} {thing_id} {name}', 'red')
     if left:
         stage.say(f'"tools/demo --clean-up {run}" tries once more.')
     return not left
@@ -371,7 +355,7 @@ def _tell_kept(story, stage, run, options):
                   f'-f value -c id)" {story.url}/plans')
     if options.os_cloud == STACK_USER and 'OS_CLIENT_CONFIG_FILE' in os.environ:
         stage.say('  the cloud: eval "$(tools/stack env demo)"; openstack '
-                  'volume list; openstack volume backup list')
+                  'server list; openstack volume backup list')
     stage.say(f'  to remove it: kill {story.service and story.service.pid}; '
               f'tools/demo --clean-up {run}; tools/stack down')
 
