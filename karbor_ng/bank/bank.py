@@ -329,6 +329,10 @@ class Bank(Section):
             self._marker = self._settled_marker()
         return self._marker
 
+    def has_marker(self):
+        """Return whether somebody has opened this bank before."""
+        return self._read_marker() is not None
+
     def _settled_marker(self):
         """Return what the marker is once nobody replaces it any more.
 

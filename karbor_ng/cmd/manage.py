@@ -12,6 +12,7 @@ from oslo_db import exception as db_exception
 
 from karbor_ng import conf as configuration
 from karbor_ng import errors
+from karbor_ng.cmd.nouns import bank
 from karbor_ng.cmd.nouns import credentials
 from karbor_ng.cmd.nouns import database
 from karbor_ng.cmd.nouns import operation
@@ -22,7 +23,8 @@ OWNERS = ('karbor_ng.conf', 'karbor_ng.credentials',
 
 
 NOUNS = {'db': database.NOUN, 'operation': operation.NOUN,
-         'service': service.NOUN, 'credentials': credentials.NOUN}
+         'service': service.NOUN, 'bank': bank.NOUN,
+         'credentials': credentials.NOUN}
 
 
 def main(argv=None):

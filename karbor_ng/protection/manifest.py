@@ -11,11 +11,13 @@ from karbor_ng import errors
 from karbor_ng.store import models
 
 FORMAT = 1
+#: Where all checkpoints lie.
+FOLDER = 'checkpoints/'
 
 
 def prefix(project_id, checkpoint_id):
     """Return where all objects of a checkpoint lie."""
-    return f'checkpoints/{project_id}/{checkpoint_id}'
+    return f'{FOLDER}{project_id}/{checkpoint_id}'
 
 
 def key(project_id, checkpoint_id):

@@ -1,0 +1,277 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); see LICENSE.
+# SPDX-License-Identifier: Apache-2.0
+"""Importing: from the manifests of a bank to the rows of a database.
+
+For the day on which the database is lost, or a bank moves to another
+deployment. Apart from ``manifest``, which writes what is read here, because
+services never do this.
+"""
+
+import collections
+import dataclasses
+import datetime
+import uuid
+
+import jsonschema
+from oslo_db import api as db_api
+from oslo_db import exception as db_exception
+
+from karbor_ng import errors
+from karbor_ng import graph as graph_module
+from karbor_ng.protection import contents
+from karbor_ng.protection import journal
+from karbor_ng.protection import manifest
+from karbor_ng.store import checkpoints
+from karbor_ng.store import models
+from karbor_ng.store import streams
+
+_TEXT = {'type': 'string'}
+_OBJECT = {'type': 'object'}
+_OBJECTS = {'type': 'array', 'items': {
+    'type': 'object', 'required': ['key', 'size', 'sha256'],
+    'properties': {'key': _TEXT, 'size': {'type': 'integer'},
+                   'sha256': _TEXT}}}
+_EXTERNALS = {'type': 'array', 'items': {
+    'type': 'object', 'required': ['service', 'kind', 'id', 'label', 'tag',
+                                   'state'],
+    'properties': {'state': {'enum': ['intended', 'exists', 'gone']}}}}
+#: What rows are made of; see "Bank format" in the contributor's manual.
+_SCHEMA = jsonschema.Draft202012Validator({
+    'type': 'object',
+    'required': ['id', 'project_id', 'provider_id', 'status', 'created_at',
+                 'finished_at', 'extra_info', 'plan', 'graph', 'operation',
+                 'resources'],
+    'properties': {
+        'status': {'enum': ['available', 'error']},
+        'created_at': _TEXT, 'finished_at': _TEXT, 'graph': _TEXT,
+        'plan': {'type': 'object', 'required': ['id', 'resources']},
+        'operation': {'type': 'object', 'required': ['id', 'attempt']},
+        'resources': {'type': 'array', 'items': {
+            'type': 'object',
+            'required': ['type', 'id', 'name', 'status', 'reason', 'plugin',
+                         'plugin_version', 'parameters', 'saved',
+                         'extra_info', 'size', 'externals', 'objects'],
+            'properties': {'parameters': _OBJECT, 'saved': _OBJECT,
+                           'externals': _EXTERNALS, 'objects': _OBJECTS}}},
+    },
+})
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What became of one checkpoint of the bank.
+
+    :ivar what: ``imported``, ``known`` or ``refused``
+    :ivar reason: why it was refused, else None
+    """
+
+    project_id: str
+    checkpoint_id: str
+    what: str
+    reason: str | None = None
+
+
+def import_all(db, provider, is_dry=False):
+    """Import all checkpoints of a provider's bank; yield an Outcome for each.
+
+    Each checkpoint is a transaction, so interrupting it loses nothing, and
+    doing it again goes on. Rows that are there are never changed.
+
+    :param provider: a :class:`providers.Provider` that is open
+    :param is_dry: only look what would be done
+    :raises errors.Conflict: the database knows the provider with another
+        bank
+    """
+    db.read(refuse_other_bank, provider)
+    for project_id, checkpoint_id in contents.checkpoints(provider.bank):
+        try:
+            what = _import(db, provider, project_id, checkpoint_id, is_dry)
+        except (errors.BankError, errors.Conflict) as problem:
+            yield Outcome(project_id, checkpoint_id, 'refused', str(problem))
+            continue
+        if what is not None:
+            yield Outcome(project_id, checkpoint_id, what)
+
+
+def refuse_other_bank(session, provider):
+    """:raises errors.Conflict: rows say that the provider's bank is another
+
+    What is imported from a wrong bank could neither be restored nor deleted.
+    """
+    row = session.get(models.Provider, provider.id)
+    if row is not None and row.bank_uuid != provider.bank_uuid:
+        raise errors.Conflict(
+            f'The protection services offer provider {provider.id} with '
+            f'bank {row.bank_uuid}, but the provider file leads to bank '
+            f'{provider.bank_uuid} here.')
+
+
+def _import(db, provider, project_id, checkpoint_id, is_dry):
+    found = manifest.read(provider.bank, project_id, checkpoint_id)
+    if found is None:
+        return None
+    check(found, provider, project_id, checkpoint_id)
+    if is_dry:
+        is_known = db.read(_is_known, found, provider)
+        return 'known' if is_known else 'imported'
+    return _patiently(db, found, provider)
+
+
+@db_api.wrap_db_retry(max_retries=5, retry_interval=0.1,
+                      exception_checker=lambda problem: isinstance(
+                          problem, db_exception.DBDuplicateEntry))
+def _patiently(db, found, provider):
+    """Insert; again if somebody else imports the same at this moment."""
+    return db.write(_insert, found, provider)
+
+
+def check(found, provider, project_id, checkpoint_id):
+    """Make sure that rows can be made of a manifest.
+
+    :raises errors.BankError: it is damaged, or not where it belongs
+    :raises errors.Conflict: it was made by another provider
+    """
+    problem = jsonschema.exceptions.best_match(_SCHEMA.iter_errors(found))
+    if problem is not None:
+        raise errors.BankError(
+            f'Its manifest is damaged: {problem.json_path}: '
+            f'{problem.message}')
+    if (found['project_id'], found['id']) != (project_id, checkpoint_id):
+        raise errors.BankError(
+            f'Its manifest is that of checkpoint {found["id"]} of project '
+            f'{found["project_id"]}: somebody moved it.')
+    if found['provider_id'] != provider.id:
+        raise errors.Conflict(
+            f'It was made by provider {found["provider_id"]}, not by '
+            f'{provider.id}.')
+    _check_graph(found)
+
+
+def _check_graph(found):
+    try:
+        nodes = graph_module.unpack(found['graph']).nodes
+        times = [_time(found[name]) for name in ('created_at',
+                                                 'finished_at')]
+    except (errors.Error, LookupError, TypeError, ValueError) as problem:
+        raise errors.BankError(
+            f'Its manifest is damaged: {problem}') from problem
+    listed = {(item['type'], item['id']) for item in found['resources']}
+    if {(node.type, node.id) for node in nodes} != listed or None in times:
+        raise errors.BankError('Its manifest is damaged: graph and '
+                               'resources differ.')
+
+
+def _is_known(session, found, provider):
+    """:raises errors.Conflict: another checkpoint has this id"""
+    row = session.get(models.Checkpoint, found['id'])
+    if row is None:
+        return False
+    known = row.project_id, row.provider_id, row.bank_uuid
+    if known != (found['project_id'], provider.id, provider.bank_uuid):
+        raise errors.Conflict(
+            f'The database has another checkpoint {found["id"]}: of project '
+            f'{row.project_id}, provider {row.provider_id}, bank '
+            f'{row.bank_uuid}.')
+    return True
+
+
+def _insert(session, found, provider):
+    if _is_known(session, found, provider):
+        return 'known'
+    if session.get(models.Operation, found['operation']['id']) is not None:
+        raise errors.Conflict(
+            f'The database has another operation '
+            f'{found["operation"]["id"]}.')
+    checkpoints.create(session, _checkpoint(found, provider))
+    checkpoints.put_resources(
+        session, found['id'],
+        [_resource(found, item) for item in found['resources']])
+    session.add(_operation(found))
+    session.flush()
+    for item in found['resources']:
+        session.add_all([_external(found, item, external)
+                         for external in item['externals']])
+        _adopt_streams(session, found, item, provider)
+    session.flush()
+    return 'imported'
+
+
+def _checkpoint(found, provider):
+    sizes = [item['size'] for item in found['resources']
+             if item['size'] is not None]
+    return {
+        **{name: found[name] for name in (
+            'id', 'project_id', 'provider_id', 'status', 'plan', 'graph',
+            'extra_info')},
+        'user_id': found.get('user_id'), 'plan_id': found['plan']['id'],
+        'size': sum(sizes) if sizes else None,
+        'bank_uuid': provider.bank_uuid,
+        'created_at': _time(found['created_at']),
+        'finished_at': _time(found['finished_at'])}
+
+
+def _resource(found, item):
+    planned = {(resource['type'], resource['id'])
+               for resource in found['plan']['resources']}
+    values = dict(
+        {'backup_id': None, 'parent_backup': None, 'chain_id': None},
+        **journal.saved_values(item['saved']))
+    return {**{name: item[name] for name in (
+        'type', 'id', 'name', 'status', 'reason', 'plugin',
+        'plugin_version', 'parameters', 'objects', 'extra_info')},
+        **values, 'size': item['size'],
+        'progress': 100 if item['status'] == 'available' else 0,
+        'in_plan': (item['type'], item['id']) in planned}
+
+
+def _operation(found):
+    """Return the protect operation, without which nothing can be deleted."""
+    is_done = found['status'] == 'available'
+    reasons = [f'{item["type"]} {item["id"]}: {item["reason"]}'
+               for item in found['resources'] if item['status'] == 'error']
+    return models.Operation(
+        id=found['operation']['id'], type='protect',
+        project_id=found['project_id'], user_id=found.get('user_id'),
+        provider_id=found['provider_id'], plan_id=found['plan']['id'],
+        checkpoint_id=found['id'], state='done' if is_done else 'failed',
+        attempt=found['operation']['attempt'],
+        error_info=None if is_done else '; '.join(reasons) or None,
+        created_at=_time(found['created_at']),
+        started_at=_time(found['created_at']),
+        ended_at=_time(found['finished_at']))
+
+
+def _external(found, item, external):
+    return models.External(
+        id=str(uuid.uuid4()), operation_id=found['operation']['id'],
+        checkpoint_id=found['id'], resource_type=item['type'],
+        resource_id=item['id'], external_id=external['id'],
+        attempt=found['operation']['attempt'],
+        created_at=_time(found['finished_at']),
+        **{name: external[name] for name in (
+            'label', 'tag', 'service', 'kind', 'state')})
+
+
+def _adopt_streams(session, found, item, provider):
+    """Let the checkpoint use its streams, which others may use as well."""
+    parts = collections.defaultdict(list)
+    for part in item['objects']:
+        place = contents.stream_of(part['key'])
+        if place is not None:
+            parts[place[0]].append(dict(part, number=place[1]))
+    for label, kept in item['saved'].get('streams', {}).items():
+        streams.adopt(
+            session,
+            {'checkpoint_id': found['id'], 'resource_type': item['type'],
+             'resource_id': item['id'], 'label': label},
+            {'id': kept['id'], 'bank_uuid': provider.bank_uuid,
+             'project_id': found['project_id'],
+             'resource_type': item['type'], 'resource_id': item['id'],
+             'size': kept['size'], 'sha256': kept['sha256'],
+             'created_at': _time(found['created_at'])},
+            parts[kept['id']])
+
+
+def _time(text):
+    moment = datetime.datetime.fromisoformat(text)
+    return moment if moment.tzinfo else None
