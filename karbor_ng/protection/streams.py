@@ -110,12 +110,8 @@ class Streams:
 
     def _is_damaged(self, stream):
         """Return whether a part is missing, by a look at their names."""
-        listed = set(self._bank.keys(
-            f'{prefix(stream.project_id, stream.id)}/'))
         parts = _infos(self._journal.read(rows.parts, stream.id))
-        # Listings of some banks lag behind.
-        return bool(self._bank.check(
-            [part for part in parts if part.key not in listed]))
+        return bool(_missing(self._bank, stream, parts))
 
     def _remove_unused(self):
         remove_unused(self._journal, self._bank,
@@ -235,10 +231,9 @@ class _Parts:
         self.moved_at = time.monotonic()
 
     def done(self):
-        listed = set(self._bank.keys(
-            f'{prefix(self._stream.project_id, self._stream.id)}/'))
         parts = _infos(self._journal.read(rows.parts, self._stream.id))
-        return [part for part in parts if part.key in listed]
+        missing = _missing(self._bank, self._stream, parts)
+        return [part for part in parts if part not in missing]
 
     def record(self, part):
         number = _number(part.key)
@@ -297,6 +292,14 @@ def _remove(journal, bank, stream):
     bank.delete_prefix(prefix(stream.project_id, stream.id))
     journal.write(rows.forget, stream.id)
     LOG.info('Removed stream %s', stream.id)
+
+
+def _missing(bank, stream, parts):
+    """Return the parts that the bank has not got."""
+    listed = set(bank.keys(f'{prefix(stream.project_id, stream.id)}/'))
+    # Listings of some banks lag behind; objects that are read do not.
+    return {part for part, _problem in bank.check(
+        part for part in parts if part.key not in listed)}
 
 
 def _infos(parts):

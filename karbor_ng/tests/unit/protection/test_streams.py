@@ -501,10 +501,14 @@ class SharingTest(StreamsTestCase):
         self.assertEqual(DATA, self.restored(ours))
 
     def test_a_listing_that_lags_behind(self):
-        self.protected()
         self.patch(self.driver, 'list', lambda *args: [])
+        operation_id = self.operation()
+        self.driver.before[2] = die
+        self.assertRaises(Killed, self.put, operation_id)
+        self.put(operation_id)
+        self.assertEqual((2, 4), (self.reads, len(self.driver.puts)))
         self.protected()
-        self.assertEqual(1, self.reads)
+        self.assertEqual((2, 4), (self.reads, len(self.driver.puts)))
 
 
 class DeletionTest(StreamsTestCase):
