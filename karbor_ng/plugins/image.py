@@ -108,7 +108,9 @@ class ImageProtectable(api.Protectable):
         """Find the images of all parents together.
 
         A project's image is its child in whatever state it is: protecting
-        it says what is wrong.
+        it says what is wrong. Of a server it is only when it can be read,
+        or belongs to others: no other one is missed, since what the server
+        has made of it is in the server's own backup.
         """
         glance = clients.glance(session)
         found = {parent: _owned(glance, parent.id) for parent in parents
@@ -116,9 +118,11 @@ class ImageProtectable(api.Protectable):
         servers = [parent for parent in parents if parent.type == SERVER]
         booted_from = _booted_from(session, servers)
         images = images_by_id(glance, set(booted_from.values()))
+        own_project = session.get_project_id()
         for server, image_id in booted_from.items():
-            if image_id in images and TAG not in images[image_id]:
-                found[server] = [_resource(images[image_id])]
+            boot = images.get(image_id)
+            if boot and (boot.owner != own_project or _is_offered(boot)):
+                found[server] = [_resource(boot)]
         return found
 
 
@@ -476,12 +480,13 @@ def _obstacle(image):
     if image.status == 'active' and image.size:
         return None
     if image.status == 'active':
-        return (f'image {image.id} has no data of its own (0 bytes; images '
-                'of servers on volumes only name snapshots)')
+        return (f'Image {image.id} has no data of its own: it has 0 bytes, '
+                'as images of servers on volumes have, which only name '
+                'snapshots.')
     if image.status == 'deactivated':
-        return (f'image {image.id} is deactivated, so that nobody can read '
-                'it: have an administrator reactivate it')
-    return f'the status of image {image.id} is "{image.status}"'
+        return (f'Image {image.id} is deactivated, so that nobody can read '
+                'it: have an administrator reactivate it.')
+    return f'The status of image {image.id} is "{image.status}".'
 
 
 def _by_reference(image):
@@ -505,7 +510,7 @@ class Protect(_GlanceOperation):
         is_reference = image.owner != self.project_id
         obstacle = _obstacle(image)
         if obstacle and not is_reference:
-            raise errors.Skipped(f'Not protected: {obstacle}.')
+            raise errors.Skipped(obstacle)
         self.saved.update(
             name=(self.parameters.get('backup_name')
                   or f'{self.checkpoint_id}@{image.id}'),
@@ -589,7 +594,7 @@ def _reused(image):
 
 
 def _unusable(saved):
-    return (f'image {saved["image_id"]} ("{saved["image_name"]}") can not be '
+    return (f'Image {saved["image_id"]} ("{saved["image_name"]}") can not be '
             'used any more: it is gone, inactive or not shared with this '
             'project. It belonged to another project, so that its data was '
             'not in the backup.')
@@ -708,7 +713,7 @@ def _protect_preview(resource, image, project_id):
                            not_included=(_by_reference(image),))
     obstacle = _obstacle(image)
     if obstacle and image.status not in PASSING:
-        return api.Preview(action, skipped=f'Not protected: {obstacle}.')
+        return api.Preview(action, skipped=obstacle)
     return api.Preview(action, image.size)
 
 
