@@ -12,6 +12,7 @@ import contextlib
 import datetime
 import hashlib
 import json
+import logging
 import threading
 import time
 
@@ -26,6 +27,8 @@ from oslo_config import cfg
 from oslo_context import context as oslo_context
 
 from karbor_ng import errors
+
+LOG = logging.getLogger(__name__)
 
 GROUP = 'service_user'
 
@@ -235,13 +238,18 @@ class Cloud:
     def check_service_user(self):
         """Sign in, and make sure that tokens of users stay usable.
 
+        A Keystone that does not answer may do so later: that is logged.
+
         :raises errors.ConfigError: Keystone refuses the service user, or it
             has none of the roles that are needed
-        :raises errors.Unavailable: Keystone does not answer
         """
         session = self.service_session()
-        with _explained(_SERVICE_USER):
-            found = session.auth.get_access(session)
+        try:
+            with _explained(_SERVICE_USER):
+                found = session.auth.get_access(session)
+        except errors.Unavailable as problem:
+            LOG.warning('%s Whether it has its role is not known.', problem)
+            return
         wanted = self._conf[GROUP].service_roles
         if not set(wanted) & set(found.role_names):
             raise errors.ConfigError(

@@ -46,22 +46,33 @@ def load_app(conf):
 
 
 def check(conf):
-    """Raise what :func:`load_app` would; leave no connection behind."""
+    """Make sure, once for all processes, that they can work.
+
+    Leaves no connection behind.
+
+    :raises karbor_ng.errors.ConfigError: what :func:`load_app` would raise,
+        or the service user is not usable
+    """
     db = session.Database.from_conf(conf)
     try:
         schema.check(db)
         _make_app(conf, db)
+        _load_cloud(conf)[0].check_service_user()
     finally:
         db.dispose()
 
 
-def _make_app(conf, db):
+def _load_cloud(conf):
+    """Return the cloud, and what seals credentials: None without a cloud."""
     if conf.auth_strategy == 'noauth':
-        cloud, sealer = keystone.NoCloud(), None
-    else:
-        cloud = keystone.Cloud(conf)
-        cloud.service_session()
-        sealer = credentials.Sealer.from_conf(conf)
+        return keystone.NoCloud(), None
+    cloud = keystone.Cloud(conf)
+    cloud.service_session()
+    return cloud, credentials.Sealer.from_conf(conf)
+
+
+def _make_app(conf, db):
+    cloud, sealer = _load_cloud(conf)
     try:
         transport = rpc.transport(conf)
     except oslo_messaging.MessagingException as exc:

@@ -17,6 +17,7 @@ from karbor_ng import conf as configuration
 from karbor_ng import errors
 from karbor_ng.api import server
 from karbor_ng.api import wsgi
+from karbor_ng.cmd import systemd
 
 LOG = logging.getLogger(__name__)
 
@@ -37,6 +38,7 @@ class Worker(cotyledon.Service):
 
     def run(self):
         self._server.start()
+        systemd.tell('READY=1')
         LOG.info('Worker %d serves on port %d.', self.worker_id,
                  self._server.port)
 

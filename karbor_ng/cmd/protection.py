@@ -17,6 +17,7 @@ from karbor_ng import errors
 from karbor_ng import keystone
 from karbor_ng import protectables
 from karbor_ng import rpc
+from karbor_ng.cmd import systemd
 from karbor_ng.protection import providers
 from karbor_ng.protection import service
 from karbor_ng.store import schema
@@ -39,9 +40,11 @@ class Worker(cotyledon.Service):
         self._hints = rpc.protection_server(
             rpc.transport(conf), conf.host, self._service)
         self._hears = False
+        self._heartbeat = systemd.Heartbeat(self._service)
 
     def run(self):
         self._service.start()
+        self._heartbeat.start()
         # Does not return before there is a broker; what is announced until
         # then is found by sweeps.
         self._hints.start()
@@ -49,6 +52,7 @@ class Worker(cotyledon.Service):
 
     def terminate(self):
         self._service.stop()
+        self._heartbeat.stop()
         if self._hears:
             self._hints.stop()
 
@@ -61,22 +65,37 @@ def load_service(conf):
     :raises errors.ConfigError: the configuration is incomplete or wrong
     """
     db = session.Database.from_conf(conf)
+    cloud, sealer = _load_cloud(conf)
     found = providers.load_all(conf.protection.provider_config_dir)
+    known = None if sealer is None else protectables.Protectables()
+    return service.ProtectionService(conf, db, cloud, sealer, found, known)
+
+
+def _load_cloud(conf):
+    """Return the cloud, and what opens credentials: None without a cloud."""
     if conf.auth_strategy == 'noauth':
-        return service.ProtectionService(
-            conf, db, keystone.NoCloud(), None, found, None)
+        return keystone.NoCloud(), None
     cloud = keystone.Cloud(conf)
     cloud.service_session()
-    return service.ProtectionService(
-        conf, db, cloud, credentials.Sealer(conf.credentials['keys']), found,
-        protectables.Protectables())
+    return cloud, credentials.Sealer.from_conf(conf)
 
 
 def check(conf):
-    """Make sure that a worker can start.
+    """Make sure that a worker can start, and find what to work on.
 
     :raises errors.ConfigError: it can not; says what to do
     """
+    cloud, _sealer = _load_cloud(conf)
+    _check_database(conf)
+    try:
+        rpc.transport(conf)
+    except oslo_messaging.exceptions.MessagingException as problem:
+        raise errors.ConfigError(f'transport_url: {problem}') from problem
+    cloud.check_service_user()
+    _check_banks(providers.load_all(conf.protection.provider_config_dir))
+
+
+def _check_database(conf):
     db = session.Database.from_conf(conf)
     try:
         schema.check(db)
@@ -85,11 +104,22 @@ def check(conf):
             f'The database can not be used: {problem}') from problem
     # The worker must not share a connection with this process.
     db.dispose()
-    try:
-        rpc.transport(conf)
-    except oslo_messaging.exceptions.MessagingException as problem:
-        raise errors.ConfigError(f'transport_url: {problem}') from problem
-    load_service(conf)
+
+
+def _check_banks(found):
+    """One bank is enough to start with; the others are met when they come.
+
+    :param found: ``{id: Provider}``
+    """
+    problems = []
+    for provider in found.values():
+        try:
+            provider.open()
+            return
+        except errors.Error as problem:
+            problems.append(f'provider "{provider.name}": {problem}')
+    raise errors.ConfigError(
+        f'No bank of any provider can be used: {"; ".join(problems)}')
 
 
 def main():

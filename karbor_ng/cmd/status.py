@@ -14,12 +14,14 @@ from oslo_upgradecheck import upgradecheck
 from karbor_ng import conf as configuration
 from karbor_ng import credentials
 from karbor_ng import errors
+from karbor_ng import keystone
 from karbor_ng.protection import providers
 from karbor_ng.store import schema
 from karbor_ng.store import session
 
 OWNERS = ('karbor_ng.conf', 'karbor_ng.credentials',
-          'karbor_ng.store.session', 'karbor_ng.protection.options')
+          'karbor_ng.store.session', 'karbor_ng.protection.options',
+          'karbor_ng.keystone', 'karbor_ng.api.options')
 
 
 class Checks(upgradecheck.UpgradeCommands):
@@ -40,10 +42,16 @@ class Checks(upgradecheck.UpgradeCommands):
         return _tried(providers.load_all,
                       self._conf.protection.provider_config_dir)
 
+    def _service_user(self):
+        if self._conf.auth_strategy == 'noauth':
+            return upgradecheck.Result(upgradecheck.Code.SUCCESS)
+        return _tried(keystone.Cloud(self._conf).check_service_user)
+
     _upgrade_checks = (
         ('Database schema', _database),
         ('Keys for credentials', _credentials),
         ('Provider files', _providers),
+        ('Service user', _service_user),
     )
 
 

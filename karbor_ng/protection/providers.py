@@ -68,6 +68,21 @@ class Provider:
         """Meet the bank. :raises errors.BankError: it can not be reached"""
         self.bank_uuid = self.bank.marker()
 
+    def check_bank(self):
+        """Ask the bank that was met whether it still is there.
+
+        :raises errors.BankError: it does not answer, or is another one
+        """
+        try:
+            found = self.bank.get_json(bank.MARKER)['uuid']
+        except errors.NotFound:
+            found = None
+        if found != self.bank_uuid:
+            raise errors.BankError(
+                f'The bank carries the mark {found} instead of '
+                f'{self.bank_uuid}: is its directory not mounted, or its '
+                f'container another one?')
+
     def values(self, host):
         """Return the columns of the provider's row."""
         return {

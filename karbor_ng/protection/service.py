@@ -34,8 +34,10 @@ RENEWALS = 4
 BINARY = 'karbor-protection'
 #: Seconds to wait for a renewal that goes on while the service stops.
 GOODBYE_SECONDS = 5
-#: Seconds between two words that the providers are still offered.
+#: Seconds between two looks at the banks of what is offered.
 REFRESH_SECONDS = 60
+#: Seconds that a turn of a loop may last beyond its pause.
+TURN_SECONDS = 60
 
 
 class ProtectionService:
@@ -68,7 +70,8 @@ class ProtectionService:
             self._conf.max_concurrent_operations,
             thread_name_prefix='operation')
         self._running = {}
-        self._refreshed_at = time.monotonic()
+        #: when the loops that all depends on began their last turns
+        self._turned_at = dict.fromkeys(('sweep', 'renew'), time.monotonic())
         self._lock = threading.Lock()
         self._look_now = threading.Event()
         self._stopping = threading.Event()
@@ -77,6 +80,8 @@ class ProtectionService:
             threading.Thread(target=self._sweep_loop, name='sweep',
                              daemon=True),
             threading.Thread(target=self._renew_loop, name='renew',
+                             daemon=True),
+            threading.Thread(target=self._publish_loop, name='publish',
                              daemon=True)]
 
     def start(self):
@@ -111,6 +116,25 @@ class ProtectionService:
         except db_exception.DBError as problem:
             LOG.warning('Our end could not be written: %s', problem)
 
+    def is_alive(self):
+        """Whether the loops turn; not whether what they do succeeds.
+
+        A service that is stopping does not look for work any more, and
+        lives.
+        """
+        limit = TURN_SECONDS + 2 * max(
+            self._conf.sweep_seconds, self._conf.lease_seconds / RENEWALS)
+        oldest = min(self._turned_at.values())
+        return self._stopping.is_set() or time.monotonic() - oldest < limit
+
+    def describe(self):
+        """Return one line for operators."""
+        with self._lock:
+            running = len(self._running)
+        offered = len(self._providers)
+        return (f'{running} operations; {offered} of '
+                f'{offered + len(self._closed_providers)} providers offered')
+
     # Hints
 
     def operation_queued(self, context=None, operation_id=None):
@@ -121,6 +145,7 @@ class ProtectionService:
 
     def _sweep_loop(self):
         while not self._stopping.is_set():
+            self._turned_at['sweep'] = time.monotonic()
             try:
                 self._sweep()
             except Exception:
@@ -194,9 +219,9 @@ class ProtectionService:
     def _renew_loop(self):
         pause = 0
         while not self._stopped.wait(pause):
+            self._turned_at['renew'] = time.monotonic()
             try:
                 self._renew()
-                self._refresh_providers()
                 self._db.write(services.seen, self._self)
                 pause = self._conf.lease_seconds / RENEWALS
             except Exception:
@@ -224,15 +249,36 @@ class ProtectionService:
                 if row[1]:
                     held.abort()
 
-    def _refresh_providers(self):
-        now = time.monotonic()
-        if now - self._refreshed_at > REFRESH_SECONDS and self._providers:
-            self._db.write(provider_rows.refresh, self._host,
-                           list(self._providers))
-            self._refreshed_at = now
-
     def _lose(self, operation_id, attempt):
         with self._lock:
             held = self._running.get((operation_id, attempt))
         if held is not None:
             held[0].lose()
+
+    # What others are told
+
+    def _publish_loop(self):
+        """Apart from the other loops, because a bank may hang."""
+        while not self._stopping.wait(REFRESH_SECONDS):
+            try:
+                self._publish()
+            except Exception:
+                LOG.exception('Publishing the providers failed')
+
+    def _publish(self):
+        """Say of each provider that it is well, if it is and we are.
+
+        Who reads it can rely on a bank that answers and on somebody who
+        looks for work. Rows of providers that were lost are back.
+        """
+        if not self.is_alive():
+            LOG.error('Protection service %s hangs', self.owner)
+            return
+        for provider in list(self._providers.values()):
+            try:
+                provider.check_bank()
+                self._db.write(provider_rows.publish,
+                               provider.values(self._host))
+            except errors.Error as problem:
+                LOG.error('Provider %s (%s) is not well: %s', provider.name,
+                          provider.id, problem)

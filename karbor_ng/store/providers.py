@@ -64,14 +64,6 @@ def _refuse_other_bank(session, values):
             f'{values["bank_uuid"]}: all hosts must see the same bank.')
 
 
-def refresh(session, host, provider_ids):
-    """Say that the host still offers what it published."""
-    query.change(session, Provider,
-                 {'published_at': store_session.now(session)},
-                 Provider.host == host,
-                 Provider.id.in_(tuple(provider_ids)))
-
-
 def withdraw(session, host, keep):
     """Remove what the host once published and does not load any more."""
     session.execute(sa.delete(Provider).where(

@@ -80,7 +80,8 @@ TABLE = {
     'cmd.nouns': (*TOOLS, 'bank', 'context', 'protection',
                   'protection.client'),
     'cmd.status': (
-        'cmd', 'conf', 'store', 'protection', 'credentials', 'errors'),
+        'cmd', 'conf', 'store', 'protection', 'credentials', 'keystone',
+        'errors'),
 }
 
 #: Rows whose modules do not know each other: one file adds one of them.

@@ -168,6 +168,12 @@ class CloudTest(WithCloud):
                                     self.cloud.check_service_user)
         self.assertIn('HTTP 401', str(problem))
 
+    def test_service_user_of_a_keystone_that_is_away(self):
+        self.wire.post(f'{KEYSTONE}/auth/tokens', status_code=503)
+        self.cloud.check_service_user()
+        self.assertIn('Whether it has its role is not known',
+                      self.log.output)
+
     def test_clouds_are_told_which_request_it_is_for(self):
         self.useFixture(context_fixture.ClearRequestContext())
         session = self.user_session()

@@ -16,7 +16,9 @@ import fixtures
 from oslotest import base
 import psutil
 
+from karbor_ng import credentials
 from karbor_ng.tests import fixtures as small
+from karbor_ng.tests import fixtures_keystone
 
 CONFIGURATION = """
 [DEFAULT]
@@ -28,6 +30,7 @@ osapi_karbor_workers = 2
 [database]
 connection = {database}
 max_retries = 0
+{more}
 """
 RUN = 'from karbor_ng.cmd.api import main; main()'
 #: Starting takes a second or two on an idle machine.
@@ -38,12 +41,12 @@ class Program(fixtures.Fixture):
     """karbor-api with a configuration file."""
 
     def __init__(self, database, strategy='noauth',
-                 transport='kombu+memory://', port=None):
+                 transport='kombu+memory://', port=None, more=''):
         super().__init__()
         self.port = port or _free_port()
         self._text = CONFIGURATION.format(
             database=database, strategy=strategy, transport=transport,
-            port=self.port)
+            port=self.port, more=more)
 
     def _setUp(self):
         folder = self.useFixture(fixtures.TempDir()).path
@@ -182,7 +185,7 @@ class WsgiTest(base.BaseTestCase):
         url = self.useFixture(small.DatabaseFixture()).url
         with open(os.path.join(folder, 'karbor.conf'), 'w') as file:
             file.write(CONFIGURATION.format(
-                database=url, strategy='noauth', port=1,
+                database=url, strategy='noauth', port=1, more='',
                 transport='kombu+memory://'))
         return folder
 
@@ -227,6 +230,27 @@ class RefusalTest(base.BaseTestCase):
     def test_no_credentials(self):
         url = self.useFixture(small.DatabaseFixture()).url
         self._check('[service_user]', database=url, strategy='keystone')
+
+    def _check_keystone(self, words, keystone, keys=None, **kwargs):
+        self.useFixture(keystone)
+        self._check(
+            words, strategy='keystone',
+            database=self.useFixture(small.DatabaseFixture()).url,
+            more=f'{keystone.section(**kwargs)}[credentials]\n'
+                 f'keys = {keys or ""}')
+
+    def test_no_keys(self):
+        self._check_keystone('karbor-manage credentials key',
+                             fixtures_keystone.Keystone('service'))
+
+    def test_no_service_role(self):
+        self._check_keystone('has no role "service"',
+                             fixtures_keystone.Keystone('member'),
+                             keys=credentials.new_key())
+
+    def test_wrong_password(self):
+        self._check_keystone('HTTP 401', fixtures_keystone.Keystone('service'),
+                             keys=credentials.new_key(), password='wrong')
 
     def test_unknown_strategy(self):
         url = self.useFixture(small.DatabaseFixture()).url

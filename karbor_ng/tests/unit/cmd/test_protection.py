@@ -16,6 +16,7 @@ from karbor_ng import credentials
 from karbor_ng.store import providers
 from karbor_ng.store import schema
 from karbor_ng.store import session
+from karbor_ng.tests import fixtures_keystone
 from karbor_ng.tests.unit.protection import environment
 
 VOLUME = 'OS::Cinder::Volume'
@@ -34,6 +35,7 @@ provider_config_dir = {providers}
 sweep_seconds = 0.2
 [credentials]
 keys = {key}
+{more}
 '''
 
 
@@ -46,7 +48,7 @@ class ProgramTestCase(base.BaseTestCase):
             'host': 'here', 'transport': 'fake://', 'auth': 'noauth',
             'connection': f'sqlite:///{self.path}/karbor.sqlite',
             'providers': f'{self.path}/providers.d',
-            'key': credentials.new_key()}
+            'key': credentials.new_key(), 'more': ''}
         self.db = session.Database(self.values['connection'])
         self.addCleanup(self.db.dispose)
 
@@ -63,8 +65,8 @@ class RefusalTest(ProgramTestCase):
     def setUp(self):
         super().setUp()
         schema.upgrade(self.db)
-        site = self.useFixture(environment.Deployment(db=self.db))
-        self.values['providers'] = site.provider_directory
+        self.site = self.useFixture(environment.Deployment(db=self.db))
+        self.values['providers'] = self.site.provider_directory
 
     def assertRefused(self, *words):
         ended = subprocess.run(self.command(), capture_output=True,
@@ -91,6 +93,32 @@ class RefusalTest(ProgramTestCase):
     def test_no_key(self):
         self.values.update(auth='keystone', key='')
         self.assertRefused('[service_user]')
+
+    def signs_in(self, *roles, **kwargs):
+        keystone = self.useFixture(fixtures_keystone.Keystone(*roles))
+        self.values.update(auth='keystone', more=keystone.section(**kwargs))
+
+    def test_no_key_for_credentials(self):
+        self.signs_in('service')
+        self.values['key'] = ''
+        self.assertRefused('[credentials] keys',
+                           'karbor-manage credentials key')
+
+    def test_no_service_role(self):
+        self.signs_in('member')
+        self.assertRefused('User karbor', 'has no role "service"',
+                           'project service')
+
+    def test_wrong_password(self):
+        self.signs_in('service', password='wrong-secret')
+        self.assertRefused('the user in [service_user] (HTTP 401)')
+
+    def test_no_bank(self):
+        for path in pathlib.Path(self.values['providers']).iterdir():
+            path.write_text(path.read_text().replace(
+                f'{self.site.path}/bank', f'{path}/bank'))
+        self.assertRefused('No bank of any provider', '"No-op"',
+                           'The file system failed')
 
     def test_unknown_broker(self):
         self.values['transport'] = 'pigeon://'

@@ -12,6 +12,7 @@ from karbor_ng import credentials
 from karbor_ng.cmd import status
 from karbor_ng.store import schema
 from karbor_ng.tests import fixtures
+from karbor_ng.tests import fixtures_keystone
 from karbor_ng.tests.unit.cmd import test_manage
 
 PROVIDER = '''[provider]
@@ -44,6 +45,7 @@ class StatusTest(test_manage.CommandTest):
             status.main, 'upgrade', 'check', '--json', **{
                 'database__connection': self.url,
                 'credentials__keys': credentials.new_key(),
+                'DEFAULT__auth_strategy': 'noauth',
                 'protection__provider_config_dir': self.folder, **options})
         self.assertIn('{', out, err)
         return code, {one['check']: (one['result'], one['details'])
@@ -61,7 +63,7 @@ class StatusTest(test_manage.CommandTest):
     def test_all_is_well(self):
         code, checks = self.check()
         self.assertEqual((0, {(0, None)}), (code, set(checks.values())))
-        self.assertEqual(3, len(checks))
+        self.assertEqual(4, len(checks))
 
     def test_table(self):
         code, out, _err = self.run_main(
@@ -88,6 +90,16 @@ class StatusTest(test_manage.CommandTest):
                    credentials__keys='')
         self.fails('Keys for credentials', 'malformed',
                    credentials__keys='tooshort')
+
+    def test_service_user(self):
+        options = {'DEFAULT__auth_strategy': 'keystone'}
+        self.fails('Service user', 'No auth_type', **options)
+        keystone = self.useFixture(fixtures_keystone.Keystone('member'))
+        options.update(
+            (f'service_user__{name}', value) for name, value in (
+                line.split(' = ') for line
+                in keystone.section().splitlines()[1:]))
+        self.fails('Service user', 'has no role "service"', **options)
 
     def test_no_provider_directory(self):
         self.fails('Provider files', 'nowhere',

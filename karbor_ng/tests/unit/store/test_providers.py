@@ -114,13 +114,11 @@ class ProvidersTest(fixtures.DatabaseTest):
         self.publish(name='ours', host='node-2')
         self.assertEqual(['ours'], self.names())
 
-    def test_refresh(self):
+    def test_publishing_again_keeps_it_fresh(self):
         values = self.publish()
         self._age(values['id'], providers.FRESH + MINUTE)
-        self.write(providers.refresh, 'node-2', [values['id']])
-        self.write(providers.refresh, 'node-1', [])
         old = self.read(providers.get, values['id']).published_at
-        self.write(providers.refresh, 'node-1', [values['id']])
+        self.write(providers.publish, values)
         found = self.read(providers.get, values['id']).published_at
         self.assertGreater(found - old, providers.FRESH)
         self.assertRaises(errors.Conflict, self.publish, host='node-2')
