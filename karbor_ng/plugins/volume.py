@@ -22,7 +22,8 @@ RESOURCE_TYPE = 'OS::Cinder::Volume'
 SERVER = 'OS::Nova::Server'
 PROJECT = 'OS::Keystone::Project'
 
-#: Volumes in these states are not offered: their data is lost or going.
+#: Volumes in these states are not offered, and skipped where a container
+#: holds them: their data is lost or going.
 LOST = ('error', 'deleting', 'error_deleting')
 #: Volumes in these states hold data that can be read.
 READABLE = ('available', 'in-use', 'error_extending', 'error_restoring')
@@ -70,8 +71,9 @@ class VolumeProtectable(api.Protectable):
     def children(self, session, parents):
         """Read one listing for all parents.
 
-        A server's volume is its child in whatever state it is: leaving it
-        out would make a smaller backup than the user believes to have.
+        A volume is a child in whatever state it is: leaving it out would
+        make a smaller backup than the user believes to have. Protecting it
+        says what is wrong.
         """
         volumes = clients.cinder(session).volumes.list()
         known = {(parent.type, parent.id): parent for parent in parents}
@@ -80,8 +82,7 @@ class VolumeProtectable(api.Protectable):
         for item in volumes:
             owners = {(SERVER, attachment['server_id'])
                       for attachment in item.attachments}
-            if item.status not in LOST:
-                owners.add((PROJECT, getattr(item, _TENANT, own_project)))
+            owners.add((PROJECT, getattr(item, _TENANT, own_project)))
             for owner in owners & known.keys():
                 found[known[owner]].append(_resource(item))
         return found
@@ -105,11 +106,13 @@ class _CinderKind(api.Kind):
 
     :cvar collection: the client's attribute with its verbs
     :cvar removable: statuses in which Cinder may accept its deletion
+    :cvar surveyed: whether all of them are ours, and none a user's
     """
 
     service = 'cinder'
     collection: str
     removable: tuple[str, ...]
+    surveyed = True
 
     def find(self, session, tag, resource):
         found = self._all(session).list(
@@ -124,6 +127,13 @@ class _CinderKind(api.Kind):
         except exceptions.NotFound:
             return True
         return False
+
+    def survey(self, session):
+        if not self.surveyed:
+            return None
+        found = self._all(session).list(search_opts={'all_tenants': 1})
+        return {item.id: item.metadata[TAG] for item in found
+                if TAG in (item.metadata or {})}
 
     def _delete(self, things, external_id):
         try:
@@ -171,6 +181,7 @@ class RestoredVolume(_CinderKind):
 
     name = 'volume'
     collection = 'volumes'
+    surveyed = False
     removable = ('available', 'error', 'error_deleting', 'error_restoring',
                  'error_extending', 'in-use')
 
@@ -178,6 +189,10 @@ class RestoredVolume(_CinderKind):
 def _oldest_first(things):
     return [item.id for item in sorted(
         things, key=lambda item: (item.created_at, item.id))]
+
+
+class Gone(errors.ResourceError):
+    """What was waited for does not exist any more."""
 
 
 class _CinderOperation(api.Operation):
@@ -199,9 +214,8 @@ class _CinderOperation(api.Operation):
             try:
                 return things.get(thing_id)
             except exceptions.NotFound:
-                raise errors.ResourceError(
-                    f'{kind_name} {thing_id} does not exist in Cinder '
-                    'any more') from None
+                raise Gone(f'{kind_name} {thing_id} does not exist in Cinder '
+                           'any more') from None
         try:
             return self.wait(poll, until, failed, timeout,
                              reason=self._explanation)
@@ -223,10 +237,9 @@ class Protect(_CinderOperation):
     """Makes a backup; incremental where that is wanted and possible."""
 
     def on_prepare_finish(self):
-        volume = self.await_status('volume', self.resource.id, READABLE,
-                                   LOST, min(READY_SECONDS,
-                                             self.plugin.timeout))
+        volume = self._await_readable()
         self.saved.update(_description(volume))
+        self._leave_out_rest(volume)
         if self.plugin.conf.backup_from_snapshot:
             self._take_snapshot()
 
@@ -239,6 +252,28 @@ class Protect(_CinderOperation):
         self.saved.update(self._facts(backup))
         self._drop_snapshot()
         self.progress(100, 100)
+
+    def _await_readable(self):
+        """Return the volume once its data can be read.
+
+        :raises errors.Skipped: it is lost, or not there any more
+        """
+        try:
+            volume = self.await_status(
+                'volume', self.resource.id, (*READABLE, *LOST), (),
+                min(READY_SECONDS, self.plugin.timeout))
+        except Gone as problem:
+            raise errors.Skipped(str(problem)) from None
+        if volume.status in LOST:
+            raise errors.Skipped(
+                f'{_state(volume)}: {self._explanation(volume)}')
+        return volume
+
+    def _leave_out_rest(self, volume):
+        snapshots = self.cinder.volume_snapshots.list(
+            search_opts={'volume_id': volume.id})
+        for text in left_out(volume, snapshots):
+            self.leave_out(text)
 
     def _take_snapshot(self):
         snapshot_id = self.once('snapshot', self._create_snapshot,
@@ -283,9 +318,7 @@ class Protect(_CinderOperation):
             return 0 < length < self.plugin.conf.max_chain
         if parent is None:
             raise errors.ResourceError(
-                f'backup_mode is "incremental", but volume '
-                f'{self.resource.id} has no available backup to build on: '
-                'use "full" or "auto"')
+                _nothing_to_build_on(self.resource.id))
         return True
 
     def _facts(self, backup):
@@ -356,8 +389,33 @@ def _description(volume):
         'volume_type': volume.volume_type,
         'availability_zone': volume.availability_zone,
         'bootable': volume.bootable == 'true',
+        'encrypted': volume.encrypted,
+        'multiattach': volume.multiattach,
         'volume_metadata': metadata,
     }
+
+
+def left_out(volume, snapshots):
+    """Return what of a volume is not in its backup, as texts.
+
+    :param snapshots: of the volume, our own temporary ones among them
+    """
+    texts = []
+    if any(TAG not in item.metadata for item in snapshots):
+        texts.append('Snapshots of the volume: only what it holds now is '
+                     'backed up.')
+    if getattr(volume, 'group_id', None):
+        texts.append(f'That the volume belongs to group {volume.group_id}.')
+    return texts
+
+
+def _state(volume):
+    return f'Volume {volume.id} has status "{volume.status}"'
+
+
+def _nothing_to_build_on(volume_id):
+    return (f'backup_mode is "incremental", but volume {volume_id} has no '
+            'available backup to build on: use "full" or "auto"')
 
 
 class Restore(_CinderOperation):
@@ -394,29 +452,21 @@ class Restore(_CinderOperation):
         return volume.id
 
     def _type(self):
-        wanted = self.saved.get('volume_type')
-        names = {item.name for item in self.cinder.volume_types.list()}
-        if wanted is None or wanted in names:
-            return wanted
-        self.note(f'The volume type "{wanted}" is gone: the restored volume '
-                  'has the default type.')
-        return None
+        return self._noted(*fitting_type(self.saved, _types(self.cinder)))
 
     def _zone(self):
-        wanted = self.saved.get('availability_zone')
-        names = {item.zoneName
-                 for item in self.cinder.availability_zones.list()
-                 if item.zoneState['available']}
-        if wanted is None or wanted in names:
-            return wanted
-        self.note(f'The availability zone "{wanted}" is gone: the restored '
-                  'volume is in the default one.')
-        return None
+        return self._noted(*fitting_zone(self.saved, _zones(self.cinder)))
+
+    def _noted(self, value, text):
+        if text:
+            self.note(text)
+        return value
 
     def _fill(self, volume_id, backup_id):
         """Restore into the volume; where that was begun, go on."""
         volume = self._await_volume(volume_id,
                                     ('available', 'restoring-backup'))
+        self._refuse_unencrypted(volume)
         if volume.metadata.get(FILLED) == backup_id:
             return
         if volume.status == 'available':
@@ -427,6 +477,13 @@ class Restore(_CinderOperation):
                    if item.external_id == volume_id)
         self.cinder.volumes.set_metadata(volume, {
             TAG: tag, FILLED: backup_id})
+
+    def _refuse_unencrypted(self, volume):
+        if self.saved.get('encrypted') and not volume.encrypted:
+            raise errors.ResourceError(
+                f'The original was encrypted, but volumes of type '
+                f'"{volume.volume_type}" are not any more: nothing was '
+                'restored into one.')
 
     def _await_volume(self, volume_id, until):
         return self.await_status('volume', volume_id, until,
@@ -454,6 +511,42 @@ class Restore(_CinderOperation):
         if (bootable is not None
                 and bootable != (volume.bootable == 'true')):
             self.cinder.volumes.set_bootable(volume, bootable)
+
+
+def _types(cinder):
+    return {item.name for item in cinder.volume_types.list()}
+
+
+def _zones(cinder):
+    return {item.zoneName for item in cinder.availability_zones.list()
+            if item.zoneState['available']}
+
+
+def fitting_type(saved, names):
+    """Return the type to restore into, and what is to be noted or None.
+
+    :param names: of the types that there are
+    :raises errors.ResourceError: another type would give secrets away
+    """
+    wanted = saved.get('volume_type')
+    if wanted is None or wanted in names:
+        return wanted, None
+    if saved.get('encrypted'):
+        raise errors.ResourceError(
+            f'The volume was encrypted, and its volume type "{wanted}" is '
+            'gone: the default type might leave it unencrypted. Restore it '
+            'when there is an encrypted type of that name again.')
+    return None, (f'The volume type "{wanted}" is gone: the restored volume '
+                  'has the default type.')
+
+
+def fitting_zone(saved, names):
+    """Return the zone to restore into, and what is to be noted or None."""
+    wanted = saved.get('availability_zone')
+    if wanted is None or wanted in names:
+        return wanted, None
+    return None, (f'The availability zone "{wanted}" is gone: the restored '
+                  'volume is in the default one.')
 
 
 class VolumeProtection(api.Protection):
@@ -585,6 +678,30 @@ class VolumeProtection(api.Protection):
     Protect = Protect
     Restore = Restore
 
+    @classmethod
+    def preview_protect(cls, session, resources, parameters):
+        """Read each listing of Cinder once for all volumes."""
+        cinder = clients.cinder(session)
+        volumes = _living(cinder.volumes, [item.id for item in resources])
+        backups = _by_volume(cinder.backups.list())
+        snapshots = _by_volume(cinder.volume_snapshots.list())
+        return {item: _protect_preview(
+            item, volumes.get(item.id), backups.get(item.id, ()),
+            snapshots.get(item.id, ()), parameters[item]['backup_mode'])
+            for item in resources}
+
+    @classmethod
+    def preview_restore(cls, session, kept, parameters):
+        """Read each listing of Cinder once for all volumes."""
+        cinder = clients.cinder(session)
+        backups = _living(cinder.backups, [
+            saved.get('backup_id') for saved in kept.values()])
+        types, zones = _types(cinder), _zones(cinder)
+        return {item: _restore_preview(
+            saved, backups.get(saved.get('backup_id')), types, zones,
+            parameters[item].get('restore_name')) for item, saved
+            in kept.items()}
+
     def conflicts(self, session, externals):
         """Return which backups Cinder would refuse to delete."""
         backups = clients.cinder(session).backups
@@ -601,3 +718,77 @@ class VolumeProtection(api.Protection):
                     f'incremental backups build on backup {backup.id} '
                     f'("{backup.name}") of volume {backup.volume_id}')
         return found
+
+
+# Previews
+
+def _living(collection, ids):
+    """Return ``{id: thing}`` of those that are there.
+
+    A listing has only the own project's; others are asked for one by one.
+    """
+    found = {item.id: item for item in collection.list() if item.id in ids}
+    for thing_id in ids:
+        if thing_id and thing_id not in found:
+            try:
+                found[thing_id] = collection.get(thing_id)
+            except exceptions.NotFound:
+                pass
+    return found
+
+
+def _by_volume(things):
+    found = {}
+    for item in things:
+        found.setdefault(item.volume_id, []).append(item)
+    return found
+
+
+def _protect_preview(resource, volume, backups, snapshots, mode):
+    if volume is None:
+        return api.Preview('Fails.', problems=(
+            f'Volume {resource.id} does not exist in Cinder.',))
+    if volume.status in LOST:
+        return api.Preview('Not backed up.', skipped=f'{_state(volume)}.')
+    parent = None if mode == 'full' else next_parent(backups)
+    problems, notes = (), ()
+    if mode == 'incremental' and parent is None:
+        problems = (_nothing_to_build_on(volume.id),)
+    if volume.status not in READABLE:
+        notes = (f'{_state(volume)} now: protecting waits until that has '
+                 'passed.',)
+    return api.Preview(_backup_action(volume, parent, mode),
+                       volume.size * _GIB, problems, notes,
+                       tuple(left_out(volume, snapshots)))
+
+
+def _backup_action(volume, parent, mode):
+    if mode == 'full' or parent is None:
+        return f'Cinder makes a full backup of {volume.size} GiB.'
+    chance = ('' if mode == 'incremental'
+              else ', or a full one if the chain is long enough')
+    return (f'Cinder makes an incremental backup{chance}: at most '
+            f'{volume.size} GiB.')
+
+
+def _restore_preview(saved, backup, types, zones, name):
+    problems = _backup_problems(saved, backup)
+    notes = [fitting_zone(saved, zones)[1]]
+    try:
+        notes.append(fitting_type(saved, types)[1])
+    except errors.ResourceError as problem:
+        problems.append(str(problem))
+    size = saved.get('volume_size') or (backup.size if backup else None)
+    named = f' "{name}"' if name else ''
+    return api.Preview(
+        f'Cinder makes a new volume{named} and restores the backup into it.',
+        size and size * _GIB, tuple(problems), tuple(filter(None, notes)))
+
+
+def _backup_problems(saved, backup):
+    if backup is None:
+        return [f'Backup {saved.get("backup_id")} does not exist in Cinder '
+                'any more.']
+    if backup.status not in ('available', 'restoring'):
+        return [f'Backup {backup.id} has status "{backup.status}".']
+    return []

@@ -43,7 +43,8 @@ class Cinder(fixtures_service.Service):
     def __init__(self, newest='3.71'):
         super().__init__()
         self.things = {'volumes': {}, 'snapshots': {}, 'backups': {}}
-        self.types = ['__DEFAULT__', 'fast']
+        self.types = ['__DEFAULT__', 'fast', 'safe']
+        self.encrypted_types = {'safe'}
         self.zones = ['nova', 'east']
         self.messages = {}
         self.looks = 1
@@ -60,7 +61,9 @@ class Cinder(fixtures_service.Service):
                   'created_at': created_at, '_looks': self.looks}
         record.update({'volumes': {
             'availability_zone': 'nova', 'volume_type': '__DEFAULT__',
-            'bootable': 'false', 'attachments': [], '_content': b'',
+            'bootable': 'false', 'attachments': [], 'multiattach': False,
+            '_content': b'',
+            'encrypted': False, 'group_id': None,
             'os-vol-tenant-attr:tenant_id': PROJECT},
             'snapshots': {'_content': b''},
             'backups': {'fail_reason': None, 'is_incremental': False,
@@ -153,6 +156,7 @@ class Cinder(fixtures_service.Service):
             'volumes', status='creating', size=given['size'],
             name=given['name'], description=given['description'],
             volume_type=given['volume_type'] or '__DEFAULT__',
+            encrypted=given['volume_type'] in self.encrypted_types,
             availability_zone=given['availability_zone'] or 'nova',
             metadata=dict(given['metadata']))
         return {'volume': self._view('volumes', record)}

@@ -140,12 +140,13 @@ class ProtectableTest(VolumeCase):
         broken = self.new_resource(status='error', attachments=[
             {'server_id': 's2'}])
         loose = self.new_resource()
-        self.new_resource(status='deleting')
+        going = self.new_resource(status='deleting')
         self.new_resource(**{'os-vol-tenant-attr:tenant_id': 'another'})
         self.volumes.show(self.session, loose.id)
         self.cloud.requests.clear()
         found = self.volumes.children(self.session, [*servers, PROJECT])
-        self.assertEqual({PROJECT: {loose, shared}, servers[1]: {shared},
+        self.assertEqual({PROJECT: {loose, shared, broken, going},
+                          servers[1]: {shared},
                           servers[2]: {shared, broken}},
                          {parent: set(children) for parent, children
                           in found.items() if children})
@@ -177,6 +178,7 @@ class ProtectTest(VolumeCase):
             'volume_id': resource.id, 'volume_name': 'data',
             'volume_size': 1, 'volume_type': 'fast',
             'availability_zone': 'east', 'bootable': True,
+            'encrypted': False, 'multiattach': False,
             'volume_metadata': {'owner': 'me'}}, saved)
         self.assertEqual({}, self.cloud.things['snapshots'])
         self.assertEqual([100], self.frame.last_work.percents[-1:])
@@ -227,13 +229,25 @@ class ProtectTest(VolumeCase):
             with self.subTest(status=status):
                 self.frame.protect(self.new_resource(status=status))
         for status in volume.LOST:
-            with self.subTest(status=status):
+            with (self.subTest(status=status), self.assertRaisesRegex(
+                    errors.Skipped, f'"{status}": no host')):
                 resource = self.new_resource(status=status)
-                self.assertIn(f'"{status}"', self.frame.refusal(
-                    self.frame.protect, resource))
+                self.cloud.messages[resource.id] = 'no host'
+                self.frame.protect(resource)
         gone = Resource(volume.RESOURCE_TYPE, 'gone')
-        self.assertIn('volume gone does not exist', self.frame.refusal(
-            self.frame.protect, gone))
+        with self.assertRaisesRegex(errors.Skipped,
+                                    'volume gone does not exist'):
+            self.frame.protect(gone)
+
+    def test_what_is_left_out_is_said(self):
+        plain = self.new_resource()
+        self.assertNotIn('not_included', self.frame.protect(plain).saved)
+        rich = self.new_resource(group_id='g1')
+        self.cloud.add('snapshots', volume_id=rich.id)
+        said = self.frame.protect(rich).saved['not_included']
+        self.assertIn('Snapshots', said[0])
+        self.assertIn('group g1', said[1])
+        self.assertEqual(2, len(said))
 
     def test_a_failed_backup_quotes_cinder(self):
         resource = self.new_resource()
@@ -366,6 +380,35 @@ class RestoreTest(VolumeCase):
             made['volume_type'], made['availability_zone']))
         self.assertIn('"fast"', restore.saved['notes'][0])
         self.assertIn('"east"', restore.saved['notes'][1])
+
+    def _protect_encrypted(self):
+        self.resource = self.new_resource(volume_type='safe', encrypted=True,
+                                          multiattach=True)
+        self.protected = self.frame.protect(self.resource)
+        self.assertTrue(self.protected.saved['multiattach'])
+        self.cloud.things['volumes'].clear()
+
+    def test_encrypted_volumes_stay_encrypted(self):
+        self._protect_encrypted()
+        _, made = self._restore()
+        self.assertEqual(('safe', True, b'bytes'), (
+            made['volume_type'], made['encrypted'], made['_content']))
+
+    def test_encrypted_volumes_never_get_the_default_type(self):
+        self._protect_encrypted()
+        self.cloud.types.remove('safe')
+        text = self.frame.refusal(self.frame.restore, self.protected,
+                                  self.resource)
+        self.assertIn('was encrypted', text)
+        self.assertEqual({}, self.cloud.things['volumes'])
+
+    def test_a_type_that_does_not_encrypt_any_more_gets_no_data(self):
+        self._protect_encrypted()
+        self.cloud.encrypted_types.clear()
+        self.assertIn('encrypted', self.frame.refusal(
+            self.frame.restore, self.protected, self.resource))
+        made, = self.cloud.things['volumes'].values()
+        self.assertEqual(b'', made['_content'])
 
     def test_little_is_enough(self):
         self.protected.saved = {
@@ -512,3 +555,102 @@ class DeleteTest(VolumeCase):
         self.cloud.intercept = refuse
         with self.assertRaisesRegex(Exception, 'policy'):
             self.frame.delete(protect, resource)
+
+
+class PreviewTest(VolumeCase):
+
+    def setUp(self):
+        super().setUp()
+        self.previews = volume.VolumeProtection
+
+    def _protect(self, *resources, mode='auto'):
+        self.cloud.requests.clear()
+        found = self.previews.preview_protect(
+            self.session, resources,
+            {item: {'backup_mode': mode} for item in resources})
+        self.assertEqual({'GET'}, {method for method, _path
+                                   in self.cloud.requests})
+        return [found[item] for item in resources]
+
+    def _restore(self, *operations, name=None):
+        """Preview restoring what operations protected."""
+        kept = {Resource(volume.RESOURCE_TYPE, str(number)): operation.saved
+                for number, operation in enumerate(operations)}
+        self.cloud.requests.clear()
+        found = self.previews.preview_restore(
+            self.session, kept, {item: {'restore_name': name}
+                                 for item in kept})
+        self.assertEqual({'GET'}, {method for method, _path
+                                   in self.cloud.requests})
+        return list(found.values())
+
+    def test_full_and_incremental(self):
+        fresh, known = self.new_resource(size=2), self.new_resource()
+        self.frame.protect(known)
+        first, next_one = self._protect(fresh, known)
+        self.assertEqual(
+            ('Cinder makes a full backup of 2 GiB.', 2 * 1024 ** 3, ()),
+            (first.action, first.size, first.problems))
+        self.assertIn('incremental', next_one.action)
+        self.assertIn('at most 1 GiB', next_one.action)
+        full, = self._protect(known, mode='full')
+        self.assertNotIn('incremental', full.action)
+        refused, fine = self._protect(fresh, known, mode='incremental')
+        self.assertIn('no available backup', refused.problems[0])
+        self.assertEqual((), fine.problems)
+
+    def test_states(self):
+        lost, passing, gone = (
+            self.new_resource(status='error'),
+            self.new_resource(status='attaching'),
+            Resource(volume.RESOURCE_TYPE, 'gone'))
+        lost, passing, gone = self._protect(lost, passing, gone)
+        self.assertIn('"error"', lost.skipped)
+        self.assertIn('"attaching"', passing.notes[0])
+        self.assertIn('does not exist', gone.problems[0])
+        self.assertEqual([None] * 2, [passing.skipped, gone.skipped])
+
+    def test_what_is_left_out(self):
+        resource = self.new_resource(group_id='g1')
+        self.cloud.add('snapshots', volume_id=resource.id)
+        preview, = self._protect(resource)
+        self.assertEqual(2, len(preview.not_included))
+
+    def test_many_volumes_cost_as_many_calls_as_one(self):
+        self._protect(self.new_resource())  # asks for versions as well
+        costs = []
+        for number in (1, 50):
+            resources = [self.new_resource() for _ in range(number)]
+            self._protect(*resources)
+            costs.append(len(self.cloud.requests))
+            made = [self.frame.protect(item) for item in resources]
+            self._restore(*made)
+            costs.append(len(self.cloud.requests))
+        self.assertEqual(costs[:2], costs[2:])
+
+    def test_restoring(self):
+        here = self.frame.protect(self.new_resource(
+            size=2, volume_type='fast', availability_zone='east'))
+        preview, = self._restore(here, name='mine')
+        self.assertEqual((2 * 1024 ** 3, (), ()), (
+            preview.size, preview.problems, preview.notes))
+        self.assertIn('"mine"', preview.action)
+        self.cloud.types.remove('fast')
+        self.cloud.zones.remove('east')
+        preview, = self._restore(here)
+        self.assertEqual(2, len(preview.notes))
+        self.assertEqual((), preview.problems)
+
+    def test_restoring_what_can_not_be_restored(self):
+        broken, gone, safe = [self.frame.protect(self.new_resource(**values))
+                              for values in ({}, {}, {
+                                  'volume_type': 'safe', 'encrypted': True})]
+        self.record('backups', broken.saved['backup_id'])[
+            'status'] = 'error'
+        del self.cloud.things['backups'][gone.saved['backup_id']]
+        self.cloud.types.remove('safe')
+        said = [preview.problems[0] for preview
+                in self._restore(broken, gone, safe)]
+        for word, text in zip(('"error"', 'any more', 'encrypted'), said,
+                              strict=True):
+            self.assertIn(word, text)
