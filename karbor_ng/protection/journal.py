@@ -2,9 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The journal: all that a running operation writes into SQL.
 
-Every write is one transaction that first makes sure that the attempt still
-owns the operation. A database that is away is waited for as long as the
-lease allows; a write may then happen twice, which each of them bears.
+Every transaction first makes sure that the attempt still owns the operation;
+what threads write at the same time shares one. A database that is away is
+waited for as long as the lease allows; a write may then happen twice, which
+each of them bears.
 """
 
 import logging
@@ -14,6 +15,7 @@ import uuid
 from oslo_db import exception as db_exception
 
 from karbor_ng import errors
+from karbor_ng.protection import shared_writes
 from karbor_ng.store import checkpoints
 from karbor_ng.store import externals
 from karbor_ng.store import models
@@ -42,6 +44,7 @@ class Journal:
             self._rows, self._owner_id = restores, operation.restore_id
         else:
             self._rows, self._owner_id = checkpoints, operation.checkpoint_id
+        self._shared = shared_writes.SharedWrites(self.write)
 
     def write(self, function, *args, **kwargs):
         """Run ``function(session, ...)`` if the attempt is still the owner.
@@ -84,8 +87,8 @@ class Journal:
 
     def set_resource(self, resource, **values):
         """Set columns of one resource's row."""
-        self.write(self._rows.change_resource, self._owner_id,
-                   resource.type, resource.id, values)
+        self._shared.write(self._rows.change_resource, self._owner_id,
+                           resource.type, resource.id, values)
 
     def steps(self):
         """Return ``{(type, id, hook): step}`` of what has ended."""
@@ -93,7 +96,7 @@ class Journal:
 
     def end_step(self, resource, hook, state, started_at, result, values):
         """Write the end of a hook and the resource's columns as one."""
-        self.write(self._end_step, resource, hook, {
+        self._shared.write(self._end_step, resource, hook, {
             'state': state, 'result': result, 'started_at': started_at,
             'ended_at': models.utcnow(), 'attempt': self.operation.attempt},
             values)
@@ -119,7 +122,7 @@ class Journal:
         Return the row and whether it was there before.
         """
         tag = tag_of(self.operation.id, resource, label)
-        return self.write(self._intend, resource, label, kind, tag)
+        return self._shared.write(self._intend, resource, label, kind, tag)
 
     def _intend(self, session, resource, label, kind, tag):
         row = externals.by_tag(session, self.operation.id, tag)
@@ -138,12 +141,16 @@ class Journal:
 
     def exists(self, row_id, external_id):
         """Write under which id the thing exists."""
-        self.write(externals.change, row_id, external_id=external_id,
-                   state='exists', attempt=self.operation.attempt)
+        self._shared.write(self._change_external, row_id, {
+            'external_id': external_id, 'state': 'exists',
+            'attempt': self.operation.attempt})
 
     def gone(self, row_id):
         """Write that the thing does not exist any more."""
-        self.write(externals.change, row_id, state='gone')
+        self._shared.write(self._change_external, row_id, {'state': 'gone'})
+
+    def _change_external(self, session, row_id, values):
+        externals.change(session, row_id, **values)
 
     def external(self, resource, label):
         """Return the row of one thing, or None."""
