@@ -22,6 +22,7 @@ from karbor_ng.plugins import api
 from karbor_ng.protection import manifest
 from karbor_ng.protection import providers
 from karbor_ng.protection import service
+from karbor_ng.protection import streams
 from karbor_ng.protection import work
 from karbor_ng.store import models
 from karbor_ng.store import operations
@@ -77,9 +78,22 @@ def _manifest_written(die):
     after(manifest, 'write', die)
 
 
+def _part_recorded(die):
+    """Two parts of a stream lie in the bank and in rows, more will follow."""
+    after(streams._Parts, 'record', die,
+          lambda result, journal, part: part.key.endswith('/00000001'))
+
+
+def _stream_stored(die):
+    """All of a stream is there; the hook that wrote it has not ended."""
+    after(work.Work, 'put_stream', die)
+
+
 POINTS = {'backup-accepted': _backup_accepted,
           'backup-creating': _backup_creating,
-          'manifest-written': _manifest_written}
+          'manifest-written': _manifest_written,
+          'part-recorded': _part_recorded,
+          'stream-stored': _stream_stored}
 
 
 def _only_plan(plan_id):

@@ -1,12 +1,14 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); see LICENSE.
 # SPDX-License-Identifier: Apache-2.0
-"""One image in two checkpoints, in both kinds of bank: stored once."""
+"""One image in checkpoints: stored once, whoever shares it or is killed."""
 
 import hashlib
 import json
 import os
+import pathlib
 import uuid
 
+import fixtures
 import openstack
 import testscenarios
 
@@ -18,12 +20,10 @@ MEBIBYTES = 70
 BANK = base.STACK / 'bank' / 'karbor'
 
 
-class SharedStreamTest(testscenarios.WithScenarios, base.StackTestCase):
+class ImageTestCase(base.StackTestCase):
+    """One image of random bytes, and what the bank has of it."""
 
-    scenarios = [
-        ('swift', {'provider': base.SWIFT_PROVIDER}),
-        ('filesystem', {'provider': base.FILESYSTEM_PROVIDER}),
-    ]
+    provider = base.FILESYSTEM_PROVIDER
 
     def setUp(self):
         super().setUp()
@@ -79,6 +79,23 @@ class SharedStreamTest(testscenarios.WithScenarios, base.StackTestCase):
             digest.update(piece)
         return digest.hexdigest()
 
+    def check_restore(self, path):
+        """What is restored, without the original, must be equal."""
+        self.delete_image(self.image.id)
+        restored, = self.restored_ids(self.restore(path))
+        self.addCleanup(self.delete_image, restored)
+        self.assertNotEqual(self.image.id, restored)
+        self.assertEqual(self.digest, self.sha256(restored))
+
+
+class SharedStreamTest(testscenarios.WithScenarios, ImageTestCase):
+    """In both kinds of bank."""
+
+    scenarios = [
+        ('swift', {'provider': base.SWIFT_PROVIDER}),
+        ('filesystem', {'provider': base.FILESYSTEM_PROVIDER}),
+    ]
+
     def test_it_lives_as_long_as_the_last_checkpoint(self):
         plan_id = self.create_plan()
         first = self.protect(plan_id, self.provider)
@@ -89,15 +106,55 @@ class SharedStreamTest(testscenarios.WithScenarios, base.StackTestCase):
         second = self.protect(plan_id, self.provider)
         self.ended(second)
         self.assertEqual(stream_id, self.stream_id(second))
-        self.delete_image(self.image.id)
         self.delete(first)
         self.assertEqual(parts, self.parts(stream_id))
         self.check_restore(second)
         self.delete(second)
         self.assertEqual([], self.parts(stream_id))
 
-    def check_restore(self, path):
-        restored, = self.restored_ids(self.restore(path))
-        self.addCleanup(self.delete_image, restored)
-        self.assertNotEqual(self.image.id, restored)
-        self.assertEqual(self.digest, self.sha256(restored))
+
+class KilledStreamTest(testscenarios.WithScenarios, ImageTestCase):
+    """kill -9 of the protection service: what it has stored is kept."""
+
+    scenarios = [
+        ('amid a stream', {'point': 'part-recorded', 'stored': 2}),
+        ('right after it', {'point': 'stream-stored', 'stored': 3}),
+    ]
+
+    def test_another_worker_goes_on(self):
+        plan_id = self.create_plan()
+        self.disturb()
+        before = self.files()
+        base.stack('stop', 'karbor-protection')
+        try:
+            path = self.killed(plan_id)
+            stored = self.files() - before
+        finally:
+            base.stack('start', 'karbor-protection')
+        self.ended(path)
+        stream_id = self.stream_id(path)
+        parts = self.parts(stream_id)
+        self.assertEqual((self.stored, 3), (len(stored), len(parts)))
+        self.assertLessEqual(stored, set(parts))
+        self.check_restore(path)
+        self.delete(path)
+        self.assertEqual([], self.parts(stream_id))
+
+    def files(self):
+        """Return the keys of all streams in the bank."""
+        return {str(path.relative_to(BANK))
+                for path in (BANK / 'streams').rglob('*') if path.is_file()}
+
+    def killed(self, plan_id):
+        """Protect by a worker that dies at the point; return the path."""
+        folder = pathlib.Path(self.useFixture(fixtures.TempDir()).path)
+        ready = folder / 'ready'
+        with open(folder / 'log', 'wb') as log:
+            worker = base.spawn_worker(self.point, plan_id, ready, log)
+        self.addCleanup(worker.kill)
+        base.wait((folder / 'ready.started').exists)
+        path = self.protect(plan_id)
+        base.wait((folder / 'ready.reached').exists, what=self.point)
+        ready.touch()
+        self.assertEqual(-9, worker.wait(30), (folder / 'log').read_text())
+        return path
