@@ -21,6 +21,9 @@ MOST = 64
 class SharedWrites:
     """Runs functions in transactions that they share.
 
+    One thread writes for all that came while another one was writing, and
+    then lets the next one do so.
+
     :param write: ``write(function)`` runs ``function(session)`` in one
         transaction and returns its result
     """
@@ -28,7 +31,8 @@ class SharedWrites:
     def __init__(self, write):
         self._write = write
         self._waiting = collections.deque()
-        self._turn = threading.Lock()
+        self._is_busy = False
+        self._lock = threading.Lock()
 
     def write(self, function, *args):
         """Run ``function(session, ...)``; return its result.
@@ -37,47 +41,71 @@ class SharedWrites:
         others run again without it.
         """
         call = _Call(function, args)
-        self._waiting.append(call)
-        with self._turn:
-            while call.is_waiting:
-                calls = self._take()
-                if calls == [call]:
-                    return self._write(call)
-                self._try(calls)
+        with self._lock:
+            self._waiting.append(call)
+            leads, self._is_busy = not self._is_busy, True
+        if not leads:
+            call.wait()
+        if not call.has_ended:
+            self._write_for_all(call)
         return self._write(call) if call.must_run_alone else call.result
 
-    def _take(self):
-        number = min(len(self._waiting), MOST)
-        return [self._waiting.popleft() for _ in range(number)]
+    def _write_for_all(self, own):
+        calls = self._take()
+        try:
+            self._write_together(calls)
+        finally:
+            self._let_next_lead()
+            for call in calls:
+                if call is not own:
+                    call.wake()
 
-    def _try(self, calls):
+    def _take(self):
+        """Return the calls that wait, one's own first."""
+        with self._lock:
+            number = min(len(self._waiting), MOST)
+            return [self._waiting.popleft() for _ in range(number)]
+
+    def _write_together(self, calls):
         """Run calls together; where that fails each thread runs its own."""
+        # Until it is known better: nobody shall wait for a thread that died.
+        for call in calls:
+            call.has_ended = call.must_run_alone = True
         try:
             results = self._write(
                 lambda session: [call(session) for call in calls])
         except Exception:
             LOG.debug('Writing %s together failed', len(calls), exc_info=True)
-            for call in calls:
-                call.end(must_run_alone=True)
-        else:
-            for call, result in zip(calls, results, strict=True):
-                call.end(result)
+            return
+        for call, result in zip(calls, results, strict=True):
+            call.result, call.must_run_alone = result, False
+
+    def _let_next_lead(self):
+        with self._lock:
+            if self._waiting:
+                self._waiting[0].wake()
+            else:
+                self._is_busy = False
 
 
 class _Call:
     """A write that waits for its transaction."""
 
     def __init__(self, function, args):
-        self.is_waiting = True
+        self.has_ended = False
         self.must_run_alone = False
         self.result = None
         self._function = function
         self._args = args
+        self._sleep = threading.Lock()
+        self._sleep.acquire()
 
     def __call__(self, session):
         return self._function(session, *self._args)
 
-    def end(self, result=None, must_run_alone=False):
-        self.result = result
-        self.must_run_alone = must_run_alone
-        self.is_waiting = False
+    def wait(self):
+        """Sleep until somebody wakes this call's thread."""
+        self._sleep.acquire()
+
+    def wake(self):
+        self._sleep.release()

@@ -53,7 +53,7 @@ class SharedWritesTest(base.BaseTestCase):
         self.ledger.is_open.clear()
         first = self.pool.submit(self.writes.write, put, 'first')
         waiting = self.writes._waiting
-        self.wait(lambda: not waiting and self.writes._turn.locked())
+        self.wait(lambda: not waiting and self.writes._is_busy)
         found = [self.pool.submit(self.writes.write, *call)
                  for call in calls]
         self.wait(lambda: len(waiting) == len(calls))
