@@ -98,7 +98,7 @@ class ResourceError(Error):
 
 
 class Skipped(ResourceError):
-    """This resource can not be protected, in the state in which it is."""
+    """This resource can not be protected, or restored, as things are."""
 
 
 class Timeout(ResourceError):
