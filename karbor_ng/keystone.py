@@ -451,6 +451,17 @@ class SingleUserCloud:
             self._checked[key] = (time.monotonic() + _CHECKED_SECONDS, body)
 
 
+def seen_project(session):
+    """Return the project whose things a session sees; None for an admin's.
+
+    :raises errors.ConfigError: the credentials are wrong
+    :raises errors.Unavailable: Keystone does not answer
+    """
+    with _explained('the user of this session'):
+        found = session.auth.get_access(session)
+    return None if 'admin' in found.role_names else found.project_id
+
+
 def _sdk_session(name, who):
     """Return the session of a cloud of openstacksdk's configuration."""
     # Not above: no other deployment needs this package, and it is large.

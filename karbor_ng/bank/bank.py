@@ -135,6 +135,13 @@ class Section:
         """Return the bytes; :class:`errors.NotFound` when there are none."""
         return self._driver.get(self._key(key))
 
+    def age(self, key):
+        """Return the age of an object in seconds, None if unknown.
+
+        :raises errors.NotFound: there is none
+        """
+        return self._driver.age(self._key(key))
+
     def delete(self, key):
         """Delete an object; that there is none is success."""
         self._delete(self._key(key))

@@ -103,3 +103,13 @@ class BankDriver(abc.ABC):
     @abc.abstractmethod
     def delete(self, key):
         """Remove ``key``; that nothing is there is success."""
+
+    def age(self, key):
+        """Return how many seconds ago ``key`` was put, by the place's clock.
+
+        None where that can not be told: operators' tools then remove nothing
+        that nobody knows of, because it may be in the making.
+
+        :raises errors.NotFound: nothing is there
+        """
+        return None

@@ -61,6 +61,9 @@ class Retrying(driver.BankDriver):
     def delete(self, key):
         self._repeat('delete', key, lambda: self._inner.delete(key))
 
+    def age(self, key):
+        return self._repeat('age', key, lambda: self._inner.age(key))
+
     def _repeat(self, verb, key, attempt):
         pauses = self._pauses()
         while True:

@@ -18,9 +18,8 @@ from karbor_ng.cmd.nouns import database
 from karbor_ng.cmd.nouns import operation
 from karbor_ng.cmd.nouns import service
 
-OWNERS = ('karbor_ng.conf', 'karbor_ng.credentials',
+OWNERS = ('karbor_ng.conf', 'karbor_ng.credentials', 'karbor_ng.api.options',
           'karbor_ng.store.session', 'karbor_ng.protection.options')
-
 
 NOUNS = {'db': database.NOUN, 'operation': operation.NOUN,
          'service': service.NOUN, 'bank': bank.NOUN,

@@ -101,6 +101,15 @@ class Kind(abc.ABC):
         cloud's words when it can never succeed.
         """
 
+    def survey(self, session):
+        """Return ``{id: tag}`` of all living things that have a tag.
+
+        Operators compare it with the journal. It covers all projects for an
+        admin's session, and the session's own for others. None, where it can
+        not be told, or is of no use: what restores make belongs to users.
+        """
+        return None
+
 
 @dataclasses.dataclass(frozen=True)
 class External:

@@ -198,6 +198,13 @@ class Object(api.Kind):
         self.registry.remove(external_id)
         return True
 
+    def survey(self, session):
+        if self.name == 'restored':
+            return None
+        return {object_id: object_id.rpartition('.')[0]
+                for object_id, content in self.registry.objects().items()
+                if content['label'] == self.name}
+
 
 class _Obedient(api.Operation):
     """Does what the registry was told, at points that have a name."""

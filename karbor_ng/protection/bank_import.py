@@ -131,11 +131,7 @@ def check(found, provider, project_id, checkpoint_id):
     :raises errors.BankError: it is damaged, or not where it belongs
     :raises errors.Conflict: it was made by another provider
     """
-    problem = jsonschema.exceptions.best_match(_SCHEMA.iter_errors(found))
-    if problem is not None:
-        raise errors.BankError(
-            f'Its manifest is damaged: {problem.json_path}: '
-            f'{problem.message}')
+    check_shape(found)
     if (found['project_id'], found['id']) != (project_id, checkpoint_id):
         raise errors.BankError(
             f'Its manifest is that of checkpoint {found["id"]} of project '
@@ -145,6 +141,15 @@ def check(found, provider, project_id, checkpoint_id):
             f'It was made by provider {found["provider_id"]}, not by '
             f'{provider.id}.')
     _check_graph(found)
+
+
+def check_shape(found):
+    """:raises errors.BankError: a manifest lacks something, or is no such"""
+    problem = jsonschema.exceptions.best_match(_SCHEMA.iter_errors(found))
+    if problem is not None:
+        raise errors.BankError(
+            f'Its manifest is damaged: {problem.json_path}: '
+            f'{problem.message}')
 
 
 def _check_graph(found):

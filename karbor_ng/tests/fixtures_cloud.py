@@ -97,6 +97,8 @@ class Cinder(fixtures_service.Service):
     def _list(self, collection, body, filters):
         found = sorted(self.things[collection].values(), reverse=True,
                        key=lambda item: (item['created_at'], item['id']))
+        # All things here are those of one project.
+        filters.pop('all_tenants', None)
         marker, limit = filters.pop('marker', None), filters.pop(
             'limit', None)
         if marker:

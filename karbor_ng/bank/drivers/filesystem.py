@@ -116,6 +116,14 @@ class FilesystemBank(driver.BankDriver):
                     IsADirectoryError):
                 raise errors.NotFound(f'The bank has no "{key}".') from None
 
+    def age(self, key):
+        path = self._path(key)
+        with _explained(key):
+            try:
+                return max(0, time.time() - os.stat(path).st_mtime)
+            except (FileNotFoundError, NotADirectoryError):
+                raise errors.NotFound(f'The bank has no "{key}".') from None
+
     def list(self, prefix, after=None, limit=1000):
         first = prefix.encode()
         # Only this directory can have keys with the prefix.

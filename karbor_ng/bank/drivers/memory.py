@@ -8,6 +8,7 @@ process ends: for tests, and for trying things out.
 
 import bisect
 import threading
+import time
 
 from oslo_config import cfg
 
@@ -23,6 +24,7 @@ class _Shelf:
     def __init__(self):
         self.lock = threading.Lock()
         self.objects = {}
+        self.put_at = {}
         self.order = []
 
 
@@ -54,11 +56,20 @@ class MemoryBank(driver.BankDriver):
             if not taken:
                 bisect.insort(self._shelf.order, name)
             self._shelf.objects[name] = bytes(data)
+            self._shelf.put_at[name] = time.monotonic()
 
     def get(self, key):
         with self._shelf.lock:
             try:
                 return self._shelf.objects[key.encode()]
+            except KeyError:
+                raise errors.NotFound(
+                    f'The bank has no "{key}".') from None
+
+    def age(self, key):
+        with self._shelf.lock:
+            try:
+                return time.monotonic() - self._shelf.put_at[key.encode()]
             except KeyError:
                 raise errors.NotFound(
                     f'The bank has no "{key}".') from None
@@ -77,5 +88,6 @@ class MemoryBank(driver.BankDriver):
         name = key.encode()
         with self._shelf.lock:
             if self._shelf.objects.pop(name, None) is not None:
+                del self._shelf.put_at[name]
                 del self._shelf.order[bisect.bisect_left(
                     self._shelf.order, name)]

@@ -18,6 +18,7 @@ means here:
 """
 
 import contextlib
+import email.utils
 import hashlib
 import http.client
 import threading
@@ -175,6 +176,12 @@ class SwiftBank(driver.BankDriver):
                 f'Swift failed at "{key}": the bytes that arrived are not '
                 'those that Swift has.')
         return data
+
+    def age(self, key):
+        headers = self._call(key, client.head_object, key)
+        now = email.utils.parsedate_to_datetime(headers['date'])
+        # Dates are whole seconds, time stamps are not.
+        return max(0, now.timestamp() - float(headers['x-timestamp']))
 
     def list(self, prefix, after=None, limit=1000):
         try:

@@ -208,6 +208,17 @@ class DriverContract:
         self.assertEqual([f'a/b/c/end/{number:02}' for number in range(8)],
                          self.driver.list(''))
 
+    def test_age_is_that_of_the_last_put(self):
+        self.assertRaises(errors.NotFound, self.driver.age, 'a')
+        self.driver.put('a', b'1')
+        # Some places round to whole seconds.
+        time.sleep(2.1)
+        self.assertGreater(self.driver.age('a'), 1)
+        self.driver.put('a', b'2')
+        self.assertLess(self.driver.age('a'), 2)
+        self.driver.delete('a')
+        self.assertRaises(errors.NotFound, self.driver.age, 'a')
+
     def test_a_part_of_a_stream_fits(self):
         data = random_bytes(1024 * 1024) * 32
         self.driver.put('a/b', data)

@@ -174,6 +174,7 @@ class _Handler(server.BaseHTTPRequestHandler):
             return self._answer(422)
         meta = {name.lower(): value for name, value in self.headers.items()
                 if name.lower().startswith('x-object-meta-')}
+        meta['x-timestamp'] = f'{time.time():.5f}'
         objects[key] = (self.body, meta)
         if self.server.after_put:
             after_put, self.server.after_put = self.server.after_put, None

@@ -2,6 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """karbor-manage bank, over provider files and banks in directories."""
 
+import json
+import pathlib
+
 import fixtures as fixture_library
 
 from karbor_ng.cmd import manage
@@ -17,9 +20,12 @@ class BankTest(test_nouns.NounTest):
 
     def setUp(self):
         super().setUp()
-        self.site = self.useFixture(environment.Deployment())
+        self.site = self.useFixture(self.deployment())
         # What an operator sees is output, not this process' log.
         self.useFixture(fixture_library.FakeLogger())
+
+    def deployment(self):
+        return environment.Deployment()
 
     def run_verb(self, *argv):
         return self.run_main(
@@ -68,3 +74,54 @@ class ImportTest(BankTest):
         self.assertEqual(1, code)
         self.assertIn('refused', out)
         self.assertIn('another checkpoint', out)
+
+
+class CheckTest(BankTest):
+    """Here the database is not lost."""
+
+    def deployment(self):
+        return environment.Deployment(self.db)
+
+    def setUp(self):
+        super().setUp()
+        self.protect()
+        rest = pathlib.Path(self.site.path, 'bank', 'karbor', 'checkpoints',
+                            'project', fixtures.new_id(), 'data', 'x')
+        rest.parent.mkdir(parents=True)
+        rest.write_text('x')
+        self.rest = rest
+
+    def check(self, code, *argv):
+        """Return findings by what they are."""
+        found, out, err = self.run_main(
+            manage.main, 'bank', 'check', '-f', 'json', *argv,
+            DEFAULT__auth_strategy='noauth',
+            database__connection=self.database.url,
+            protection__provider_config_dir=self.site.provider_directory)
+        self.assertEqual((code, ''), (found, err))
+        return {row['what']: row for row in json.loads(out)}
+
+    def test_find_and_fix(self):
+        rows = self.check(1)
+        self.assertEqual(['objects of no checkpoint'], list(rows))
+        self.assertEqual('no', rows['objects of no checkpoint']['repaired'])
+        rows = self.check(1, '--grace-hours', '0')
+        self.assertEqual('with --fix',
+                         rows['objects of no checkpoint']['repaired'])
+        self.assertEqual(1, len(self.check(1, '--fix')))
+        self.assertTrue(self.rest.exists())
+        rows = self.check(0, '--fix', '--grace-hours', '0')
+        self.assertEqual('yes', rows['objects of no checkpoint']['repaired'])
+        self.assertFalse(self.rest.exists())
+        self.assertEqual({}, self.check(0, '--read'))
+
+    def test_the_registry_is_a_cloud(self):
+        self.rest.unlink()
+        for object_id in self.site.registry.objects():
+            self.site.registry.remove(object_id)
+        self.assertEqual(['missing backup'], list(self.check(1)))
+
+    def test_clouds_are_looked_at_when_asked(self):
+        code, out, _err = self.run_verb('bank', 'check')
+        self.assertEqual(1, code)
+        self.assertIn('Clouds were not looked at', out)

@@ -66,6 +66,20 @@ class DirectOnceTest(once.OnceContract, VolumeCase):
     restore_labels = ('volume',)
 
 
+class SurveyTest(VolumeCase):
+
+    def test_all_that_is_ours_and_no_users(self):
+        volume_id = self.new_resource().id
+        for kind, collection in ((volume.Snapshot(), 'snapshots'),
+                                 (volume.Backup(), 'backups')):
+            for metadata in {}, {volume.TAG: 'one'}:
+                record = self.cloud.add(collection, volume_id=volume_id,
+                                        name='x', metadata=metadata)
+            self.assertEqual({record['id']: 'one'},
+                             kind.survey(self.session))
+        self.assertIsNone(volume.RestoredVolume().survey(self.session))
+
+
 class ClientTest(unittest.TestCase):
 
     def test_the_newest_common_version_is_spoken(self):
