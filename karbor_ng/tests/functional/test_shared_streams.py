@@ -21,29 +21,29 @@ BANK = base.STACK / 'bank' / 'karbor'
 
 
 class ImageTestCase(base.StackTestCase):
-    """One image of random bytes, and what the bank has of it."""
+    """Images of random bytes, and what the bank has of them."""
 
     provider = base.FILESYSTEM_PROVIDER
 
-    def setUp(self):
-        super().setUp()
+    def create_image(self):
+        """Make an image of random bytes; return it and their SHA-256."""
         data = os.urandom(MEBIBYTES * base.MIB)
-        self.digest = hashlib.sha256(data).hexdigest()
-        self.image = self.demo.cloud.image.create_image(
+        image = self.demo.cloud.image.create_image(
             name=f'test-{uuid.uuid4().hex[:8]}', data=data,
             disk_format='raw', container_format='bare',
             validate_checksum=False)
-        self.addCleanup(self.delete_image, self.image.id)
+        self.addCleanup(self.delete_image, image.id)
+        return image, hashlib.sha256(data).hexdigest()
 
     def delete_image(self, image_id):
         self.demo.cloud.image.delete_image(image_id, ignore_missing=True)
 
-    def create_plan(self):
+    def plan_of(self, image):
         return self.request('POST', '/plans', {'plan': {
             'name': 'functional', 'provider_id': self.provider,
             'parameters': {}, 'resources': [{
-                'id': self.image.id, 'type': IMAGE,
-                'name': self.image.name}]}})['plan']['id']
+                'id': image.id, 'type': IMAGE,
+                'name': image.name}]}})['plan']['id']
 
     def stream_id(self, path):
         """Return the id of the checkpoint's stream, as its manifest says."""
@@ -79,13 +79,13 @@ class ImageTestCase(base.StackTestCase):
             digest.update(piece)
         return digest.hexdigest()
 
-    def check_restore(self, path):
+    def check_restore(self, path, image, digest):
         """What is restored, without the original, must be equal."""
-        self.delete_image(self.image.id)
+        self.delete_image(image.id)
         restored, = self.restored_ids(self.restore(path))
         self.addCleanup(self.delete_image, restored)
-        self.assertNotEqual(self.image.id, restored)
-        self.assertEqual(self.digest, self.sha256(restored))
+        self.assertNotEqual(image.id, restored)
+        self.assertEqual(digest, self.sha256(restored))
 
 
 class SharedStreamTest(testscenarios.WithScenarios, ImageTestCase):
@@ -97,7 +97,8 @@ class SharedStreamTest(testscenarios.WithScenarios, ImageTestCase):
     ]
 
     def test_it_lives_as_long_as_the_last_checkpoint(self):
-        plan_id = self.create_plan()
+        image, digest = self.create_image()
+        plan_id = self.plan_of(image)
         first = self.protect(plan_id, self.provider)
         self.ended(first)
         stream_id = self.stream_id(first)
@@ -108,53 +109,58 @@ class SharedStreamTest(testscenarios.WithScenarios, ImageTestCase):
         self.assertEqual(stream_id, self.stream_id(second))
         self.delete(first)
         self.assertEqual(parts, self.parts(stream_id))
-        self.check_restore(second)
+        self.check_restore(second, image, digest)
         self.delete(second)
         self.assertEqual([], self.parts(stream_id))
 
 
-class KilledStreamTest(testscenarios.WithScenarios, ImageTestCase):
+class KilledStreamTest(ImageTestCase):
     """kill -9 of the protection service: what it has stored is kept."""
 
-    scenarios = [
-        ('amid a stream', {'point': 'part-recorded', 'stored': 2}),
-        ('right after it', {'point': 'stream-stored', 'stored': 3}),
-    ]
+    #: where it is killed, and how many parts it has stored by then
+    POINTS = (('part-recorded', 2), ('stream-stored', 3))
 
     def test_another_worker_goes_on(self):
-        plan_id = self.create_plan()
+        images = [self.create_image() for _point in self.POINTS]
+        plans = [self.plan_of(image) for image, _digest in images]
         self.disturb()
-        before = self.files()
         base.stack('stop', 'karbor-protection')
         try:
-            path = self.killed(plan_id)
-            stored = self.files() - before
+            killed = [self.killed(point, count, plan_id)
+                      for (point, count), plan_id in zip(self.POINTS, plans)]
         finally:
             base.stack('start', 'karbor-protection')
-        self.ended(path)
-        stream_id = self.stream_id(path)
-        parts = self.parts(stream_id)
-        self.assertEqual((self.stored, 3), (len(stored), len(parts)))
-        self.assertLessEqual(stored, set(parts))
-        self.check_restore(path)
-        self.delete(path)
-        self.assertEqual([], self.parts(stream_id))
+        for (path, stored), (image, digest) in zip(killed, images):
+            self.ended(path)
+            stream_id = self.stream_id(path)
+            parts = self.parts(stream_id)
+            self.assertEqual(3, len(parts), parts)
+            self.assertLessEqual(stored, set(parts))
+            self.check_restore(path, image, digest)
+            self.delete(path)
+            self.assertEqual([], self.parts(stream_id))
 
     def files(self):
         """Return the keys of all streams in the bank."""
         return {str(path.relative_to(BANK))
                 for path in (BANK / 'streams').rglob('*') if path.is_file()}
 
-    def killed(self, plan_id):
-        """Protect by a worker that dies at the point; return the path."""
+    def killed(self, point, count, plan_id):
+        """Protect by a worker that dies at a point.
+
+        Return the checkpoint's path, and the parts that were stored by then.
+        """
+        before = self.files()
         folder = pathlib.Path(self.useFixture(fixtures.TempDir()).path)
         ready = folder / 'ready'
         with open(folder / 'log', 'wb') as log:
-            worker = base.spawn_worker(self.point, plan_id, ready, log)
+            worker = base.spawn_worker(point, plan_id, ready, log)
         self.addCleanup(worker.kill)
         base.wait((folder / 'ready.started').exists)
         path = self.protect(plan_id)
-        base.wait((folder / 'ready.reached').exists, what=self.point)
+        base.wait((folder / 'ready.reached').exists, what=point)
         ready.touch()
         self.assertEqual(-9, worker.wait(30), (folder / 'log').read_text())
-        return path
+        stored = self.files() - before
+        self.assertEqual(count, len(stored), stored)
+        return path, stored
