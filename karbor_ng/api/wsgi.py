@@ -6,6 +6,10 @@ Reads the configuration where oslo.config looks for it, or in the files that
 ``OS_KARBOR_CONFIG_FILES`` names (separated by semicolons; relative names are
 looked for in ``OS_KARBOR_CONFIG_DIR``). Apart from the application itself,
 which is handed its tools and reads nothing.
+
+Servers that load the application after they have forked, uWSGI with
+``lazy-apps`` for one, should call ``karbor_ng.api.wsgi:create()`` instead: it
+refuses to start with what is wrong, rather than the first request.
 """
 
 # Before everything else, since it blocks eventlet.
@@ -15,8 +19,10 @@ import karbor_ng.cmd  # noqa: F401
 
 import os
 import pathlib
+import sys
 import threading
 
+from oslo_config import cfg
 from oslo_log import log
 import oslo_messaging
 
@@ -112,9 +118,31 @@ class _Application:
 
     @staticmethod
     def _build():
-        conf = configuration.load([], config_files=_config_files(os.environ))
-        log.setup(conf, 'karbor')
+        return load_app(_load_conf())
+
+
+def _load_conf():
+    conf = configuration.load([], config_files=_config_files(os.environ))
+    log.setup(conf, 'karbor')
+    return conf
+
+
+def create():
+    """Return the application, ready to answer, in the process that serves.
+
+    Writes one line about what is missing, and lets the server end the way
+    it ends for applications that can not be loaded.
+
+    :raises karbor_ng.errors.ConfigError: as :func:`check`
+    """
+    try:
+        conf = _load_conf()
+        check(conf)
         return load_app(conf)
+    except (errors.ConfigError, cfg.Error) as problem:
+        print(f'karbor-api can not start: {problem}', file=sys.stderr,
+              flush=True)
+        raise
 
 
 application = _Application()

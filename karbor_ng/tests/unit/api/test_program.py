@@ -3,6 +3,7 @@
 """karbor-api as a process: how it starts, stops, and what it says."""
 
 import os
+import pathlib
 import signal
 import socket
 import subprocess
@@ -33,6 +34,8 @@ max_retries = 0
 {more}
 """
 RUN = 'from karbor_ng.cmd.api import main; main()'
+UWSGI_SAMPLE = (pathlib.Path(__file__).parents[4]
+                / 'etc' / 'uwsgi' / 'karbor-api.ini')
 #: Starting takes a second or two on an idle machine.
 PATIENCE_SECONDS = 60
 
@@ -56,10 +59,14 @@ class Program(fixtures.Fixture):
             file.write(self._text)
         with open(self._log, 'w') as log:
             self.process = subprocess.Popen(
-                [sys.executable, '-W', 'ignore', '-c', RUN,
-                 '--config-file', path], stdout=log, stderr=log,
+                self.command(path), stdout=log, stderr=log,
                 start_new_session=True)
         self.addCleanup(self._end)
+
+    def command(self, path):
+        """Return what starts the program with this configuration file."""
+        return [sys.executable, '-W', 'ignore', '-c', RUN,
+                '--config-file', path]
 
     def _end(self):
         if self.process.poll() is None:
@@ -206,6 +213,47 @@ class WsgiTest(base.BaseTestCase):
         ended = self._ask({'OS_KARBOR_CONFIG_FILES': '/nowhere/karbor.conf'})
         self.assertNotEqual(0, ended.returncode)
         self.assertIn('/nowhere/karbor.conf', ended.stderr)
+
+
+class UwsgiTest(base.BaseTestCase):
+    """uWSGI, with the sample that is shipped."""
+
+    def start(self, **options):
+        program = Program(**options)
+        program.command = lambda path: [
+            'env', f'OS_KARBOR_CONFIG_FILES={path}',
+            pathlib.Path(sys.executable).with_name('uwsgi'), '--ini',
+            self.sample(program.port)]
+        return self.useFixture(program)
+
+    def sample(self, port):
+        """Return a copy of the sample that listens here."""
+        text = UWSGI_SAMPLE.read_text()
+        self.assertIn('0.0.0.0:8799', text)
+        text = text.replace('0.0.0.0:8799', f'127.0.0.1:{port}')
+        return self.create_tempfiles([('uwsgi', text)], '.ini')[0]
+
+    def test_life(self):
+        program = self.start(
+            database=self.useFixture(small.DatabaseFixture()).url)
+        program.wait_until_ready()
+        self.assertEqual(200, program.get(
+            '/v1/project/plans', **{'X-Auth-Token': 'user:project'}))
+        until = time.monotonic() + PATIENCE_SECONDS
+        while program.log().count('WSGI app 0') < 2:
+            self.assertLess(time.monotonic(), until, program.log())
+            time.sleep(0.1)
+        program.process.send_signal(signal.SIGTERM)
+        program.process.wait(PATIENCE_SECONDS)
+        self.assertNotIn('Traceback', program.log())
+        self.assertIn('goodbye', program.log())
+
+    def test_refusal(self):
+        program = self.start(
+            database=self.useFixture(small.EmptyDatabaseFixture()).url)
+        self.assertNotEqual(0, program.process.wait(PATIENCE_SECONDS))
+        self.assertIn('karbor-api can not start: The database has no tables',
+                      program.log())
 
 
 class RefusalTest(base.BaseTestCase):
