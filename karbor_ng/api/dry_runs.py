@@ -160,7 +160,7 @@ class Protecting(_Asking):
                 f'{node.type}.')
         elif container:
             self._found[node] = previews.Preview(
-                'Protected as what it holds.',
+                'What it holds is protected.',
                 not_included=tuple(container.leaves_out))
         return node in self._found
 
@@ -226,7 +226,7 @@ class Restoring(_Asking):
                 f'provider {self._provider.name} can not restore '
                 f'{node.type}.')
         elif self._container(node):
-            self._found[node] = previews.Preview('Restored as what it held.')
+            self._found[node] = previews.Preview('What it held is restored.')
         return node in self._found
 
 
