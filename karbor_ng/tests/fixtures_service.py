@@ -67,6 +67,15 @@ class Service(requests.adapters.BaseAdapter):
     def check(self, request):
         """Refuse what no route may see."""
 
+    def words(self, refusal):
+        """Return how this service tells a refusal."""
+        return {'badRequest': {'message': str(refusal),
+                               'code': refusal.code}}
+
+    def filters(self, query):
+        """Return what the query of a URL asks for."""
+        return dict(urllib.parse.parse_qsl(query))
+
     # Transport
 
     def send(self, request, **kwargs):
@@ -81,8 +90,8 @@ class Service(requests.adapters.BaseAdapter):
                 self.after(request.method, path, body)
                 return response(request, 200, answer)
             except Refused as refusal:
-                return response(request, refusal.code, {'badRequest': {
-                    'message': str(refusal), 'code': refusal.code}})
+                return response(request, refusal.code,
+                                self.words(refusal))
 
     def close(self):
         pass
@@ -100,7 +109,7 @@ class Service(requests.adapters.BaseAdapter):
         if not path:
             return self.versions()
         self.check(request)
-        filters = dict(urllib.parse.parse_qsl(query))
+        filters = self.filters(query)
         for method, pattern, handler in self.routes:
             match = re.fullmatch(pattern, path)
             if match and method == request.method:
