@@ -17,6 +17,7 @@ from karbor_ng.plugins import image
 from karbor_ng.resource import Resource
 from karbor_ng.tests import fixtures_cloud
 from karbor_ng.tests import fixtures_glance
+from karbor_ng.tests import fixtures_nova
 from karbor_ng.tests import fixtures_service
 from karbor_ng.tests.contracts import once
 from karbor_ng.tests.contracts import work
@@ -174,6 +175,75 @@ class ListTest(ImageCase):
         self.assertEqual(made, set(found))
         # The schema, two listings, what is hidden and what is gone.
         self.assertEqual(5, len(self.cloud.requests) - 1)
+
+
+class ServersTest(unittest.TestCase):
+    """Servers and what they were booted from."""
+
+    def setUp(self):
+        super().setUp()
+        self.nova = fixtures_nova.Nova()
+        self.session = self.nova.session()
+        self.images = image.ImageProtectable()
+
+    def new_server(self, **values):
+        record = self.nova.glance.add(**{'data': b'boot', **values})
+        return self.server_on(record), Resource(image.RESOURCE_TYPE,
+                                                record['id'])
+
+    def server_on(self, record):
+        return Resource('OS::Nova::Server', self.nova.add(record)['id'])
+
+    def children(self, *parents):
+        return self.images.children(self.session, list(parents))
+
+    def test_few_servers_are_asked_for_themselves(self):
+        server, boot = self.new_server()
+        self.new_server()
+        self.assertEqual({server: [boot]}, self.children(server))
+        self.assertNotIn(('GET', 'servers/detail'), self.nova.requests)
+
+    def test_many_servers_cost_one_listing(self):
+        pairs = [self.new_server() for _ in range(5)]
+        foreign, theirs = self.new_server(owner='another',
+                                          visibility='public')
+        twin = self.server_on(self.nova.glance.get(pairs[0][1].id))
+        on_volume = self.server_on(None)
+        servers = [*(server for server, _ in pairs), foreign, twin,
+                   on_volume]
+        self.children(*servers)
+        self.nova.requests.clear()
+        self.nova.glance.requests.clear()
+        self.assertEqual(
+            {**{server: [boot] for server, boot in pairs},
+             foreign: [theirs], twin: [pairs[0][1]]},
+            self.children(*servers))
+        # Nova's client asks once more whether that was all.
+        self.assertEqual([('GET', 'servers/detail')] * 2,
+                         self.nova.requests)
+        self.assertEqual([('GET', 'v2/images'), ('GET', 'v2/schemas/image')],
+                         sorted(self.nova.glance.requests))
+
+    def test_servers_and_images_that_are_gone(self):
+        lost, boot = self.new_server()
+        self.nova.glance.lose(boot.id)
+        missing = [Resource('OS::Nova::Server', name) for name in 'abc']
+        self.assertEqual({}, self.children(lost))
+        self.assertEqual({}, self.children(lost, *missing))
+
+    def test_images_that_nobody_misses(self):
+        servers = [self.new_server(**values)[0] for values in (
+            {'karbor_tag': 'temporary'}, {'status': 'deactivated'},
+            {'data': b''})]
+        self.assertEqual({}, self.children(*servers))
+        shut, theirs = self.new_server(owner='another', visibility='public',
+                                       status='deactivated')
+        self.assertEqual({shut: [theirs]}, self.children(shut))
+
+    def test_servers_and_their_project(self):
+        server, boot = self.new_server()
+        self.assertEqual({server: [boot], PROJECT: [boot]},
+                         self.children(server, PROJECT))
 
 
 class ProtectTest(ImageCase):
@@ -554,7 +624,8 @@ class PreviewTest(ImageCase):
         self.assertEqual((0, ()), (foreign.size, foreign.problems))
         self.assertIn('another project', foreign.not_included[0])
         self.assertIn('"queued"', queued.skipped)
-        self.assertEqual((5, ()), (saving.size, saving.problems))
+        self.assertEqual((5, (), None), (saving.size, saving.problems,
+                                         saving.skipped))
         self.assertIn('gone', gone.problems[0])
 
     def test_restoring(self):
