@@ -94,12 +94,21 @@ class Parts:
                     self._ready.put(part.getvalue())
                     part = None
         if part is not None:
+            part.truncate()
             self._ready.put(part.getvalue())
 
     def _new_part(self):
+        """Return a buffer that will give its bytes away without a copy.
+
+        Of its full size at once: what grows bit by bit lies where the C
+        library keeps it for the thread, and services grew with each stream.
+        """
         self._free.acquire()
-        # Gives its bytes away without a copy.
-        return io.BytesIO()
+        part = io.BytesIO()
+        part.seek(self._size - 1)
+        part.write(b'\0')
+        part.seek(0)
+        return part
 
 
 @contextlib.contextmanager

@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What of the bank does not depend on a driver: keys and memory."""
 
+import subprocess
+import sys
 import tracemalloc
 import uuid
 
@@ -96,7 +98,38 @@ class ForeignKeyTest(base.BaseTestCase):
         self.assertEqual(['b//c'], self.driver.list('b//'))
 
 
+#: Stores streams, four at a time; prints by how many MiB the process grew.
+STREAMS = """
+import threading
+from karbor_ng.bank import bank
+from karbor_ng.tests.unit.bank import test_bank
+
+def size():
+    with open('/proc/self/status') as file:
+        return int(file.read().split('RssAnon:')[1].split()[0]) // 1024
+
+def store():
+    a_bank.write_stream('disk', (b'x' * 2 ** 16 for _ in range(2500)))
+
+a_bank = bank.Bank(test_bank.Sink(None))
+before = size()
+for _ in range(3):
+    threads = [threading.Thread(target=store) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+print(size() - before)
+"""
+
+
 class MemoryTest(base.BaseTestCase):
+
+    def test_streams_give_their_memory_back(self):
+        ended = subprocess.run(
+            [sys.executable, '-W', 'ignore', '-c', STREAMS],
+            capture_output=True, text=True, timeout=120, check=True)
+        self.assertLess(int(ended.stdout), 48)
 
     def test_a_stream_needs_two_parts_of_memory(self):
         size = 4 * 1024 * 1024
