@@ -536,8 +536,10 @@ def fitting_type(saved, names):
             f'The volume was encrypted, and its volume type "{wanted}" is '
             'gone: the default type might leave it unencrypted. Restore it '
             'when there is an encrypted type of that name again.')
+    several = (' Whether several servers can have it at once is up to that.'
+               if saved.get('multiattach') else '')
     return None, (f'The volume type "{wanted}" is gone: the restored volume '
-                  'has the default type.')
+                  f'has the default type.{several}')
 
 
 def fitting_zone(saved, names):
@@ -702,6 +704,16 @@ class VolumeProtection(api.Protection):
             parameters[item].get('restore_name')) for item, saved
             in kept.items()}
 
+    def adopt(self, resource, metadata):
+        """Take over a backup that Karbor's plugin of this name made."""
+        if not {'backup_id', 'volume_id'} <= metadata.keys():
+            return None
+        backup_id = metadata['backup_id']
+        return api.Adopted(
+            {'backup_id': backup_id, 'volume_id': metadata['volume_id'],
+             'volume_name': resource.name},
+            (('backup', 'backup', backup_id),))
+
     def conflicts(self, session, externals):
         """Return which backups Cinder would refuse to delete."""
         backups = clients.cinder(session).backups
@@ -727,13 +739,13 @@ def _living(collection, ids):
 
     A listing has only the own project's; others are asked for one by one.
     """
+    ids = set(ids)
     found = {item.id: item for item in collection.list() if item.id in ids}
-    for thing_id in ids:
-        if thing_id and thing_id not in found:
-            try:
-                found[thing_id] = collection.get(thing_id)
-            except exceptions.NotFound:
-                pass
+    for thing_id in ids - {None, *found}:
+        try:
+            found[thing_id] = collection.get(thing_id)
+        except exceptions.NotFound:
+            pass
     return found
 
 

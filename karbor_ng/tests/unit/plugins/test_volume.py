@@ -395,6 +395,14 @@ class RestoreTest(VolumeCase):
         self.assertIn('"fast"', restore.saved['notes'][0])
         self.assertIn('"east"', restore.saved['notes'][1])
 
+    def test_a_gone_type_of_a_volume_for_several_servers(self):
+        self.resource = self.new_resource(volume_type='fast',
+                                          multiattach=True)
+        self.protected = self.frame.protect(self.resource)
+        self.cloud.types.remove('fast')
+        restore, _ = self._restore()
+        self.assertIn('several servers', restore.saved['notes'][0])
+
     def _protect_encrypted(self):
         self.resource = self.new_resource(volume_type='safe', encrypted=True,
                                           multiattach=True)

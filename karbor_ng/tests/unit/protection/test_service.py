@@ -10,6 +10,7 @@ from oslotest import base
 
 from karbor_ng import errors
 from karbor_ng.store import operations
+from karbor_ng.store import providers
 from karbor_ng.store import restores
 from karbor_ng.store import services
 from karbor_ng.tests.unit.protection import environment
@@ -132,6 +133,14 @@ class LifeTest(ProtectionTestCase):
         row = self.site.db.read(restores.resources, restore.id)[0]
         self.assertEqual('skipped', row.status)
         self.assertIn('can not restore', row.reason)
+
+    def test_the_plugins_of_a_provider_are_published(self):
+        self.site.start_worker()
+        row = self.site.db.read(providers.get, environment.PROVIDER_ID)
+        self.assertEqual('karbor-noop-protection-plugin', row.plugins[VOLUME])
+        self.assertEqual('karbor-project-protection-plugin',
+                         row.plugins[PROJECT])
+        self.assertEqual(set(row.capabilities), set(row.plugins))
 
     def test_lost_hints_are_found_by_the_sweep(self):
         self.site.start_worker()
