@@ -87,8 +87,9 @@ class Protectables:
         found = {}
         for resource_type in self.types():
             protectable = self._by_type[resource_type]
+            parent_types = frozenset(protectable.parent_types)
             possible = [parent for parent in parents
-                        if parent.type in protectable.parent_types]
+                        if parent.type in parent_types]
             if not possible:
                 continue
             answer = _ask(resource_type, protectable.children, session,
