@@ -118,8 +118,7 @@ def _run(deployment, shape, size):
     _forget_peak()
     began, worked = time.monotonic(), time.process_time()
     checkpoint_id = deployment.protect(planned)
-    deployment.wait(lambda: deployment.checkpoint(checkpoint_id).status
-                    == 'available', seconds=3600)
+    _wait_for_end(deployment, checkpoint_id)
     seconds = time.monotonic() - began
     worked = time.process_time() - worked
     count = len(deployment.resources(checkpoint_id))
@@ -130,6 +129,19 @@ def _run(deployment, shape, size):
           f'{cost:6.2f} ms each (processor {worked * 1000 / count:5.2f})  '
           f'memory {_peak():4.0f} MiB', flush=True)
     return cost
+
+
+def _wait_for_end(deployment, checkpoint_id):
+    status = sa.select(models.Checkpoint.status).where(
+        models.Checkpoint.id == checkpoint_id)
+    while True:
+        found = deployment.db.read(
+            lambda session: session.execute(status).scalar())
+        if found == 'available':
+            return
+        if found != 'protecting':
+            raise SystemExit(f'The checkpoint became {found}.')
+        time.sleep(0.05)
 
 
 def _roots(size):
