@@ -37,6 +37,8 @@ PART_SIZE = 32 * units.Mi
 #: Longest component of a key, and longest key, in bytes of UTF-8.
 LONGEST_COMPONENT = 255
 LONGEST_KEY = 1024
+#: Comes after every other component of a key.
+LAST = '\U0010ffff'
 #: A marker of this age, in seconds and as far as clocks agree, may still be
 #: replaced by another one that was made at the same moment.
 YOUNG_SECONDS = 60
@@ -312,6 +314,8 @@ class Bank(Section):
     def __init__(self, driver):
         super().__init__(wrap.Retrying(driver), '', None)
         self.kind = driver.KIND
+        #: for names that are no keys, as others wrote them to this place
+        self.driver = self._driver
         self._settle_seconds = driver.SETTLE_SECONDS
         self._marker = None
 

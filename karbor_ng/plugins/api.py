@@ -165,6 +165,24 @@ class Preview:
     skipped: str | None = None
 
 
+@dataclasses.dataclass(frozen=True)
+class Adopted:
+    """What a plugin makes of what Karbor kept of a resource.
+
+    :ivar saved: as a protect operation would have left it
+    :ivar things: what exists in clouds: label, name of the kind, id of each
+    :ivar stream: label of the stream that Karbor's chunks become, if any
+    :ivar chunks: how many there are
+    :ivar md5: of all of them together, in hexadecimal digits
+    """
+
+    saved: dict
+    things: tuple[tuple[str, str, str], ...] = ()
+    stream: str | None = None
+    chunks: int = 0
+    md5: str | None = None
+
+
 class Operation:
     """What is done with one resource; all four hooks are optional.
 
@@ -475,6 +493,14 @@ class Protection:
         :param kept: ``{resource: what was saved of it}``
         """
         return {resource: Preview('Restored.') for resource in kept}
+
+    def adopt(self, resource, metadata):
+        """Return what becomes of a resource that Karbor protected.
+
+        :param metadata: dict that Karbor's plugin kept of it
+        :return: :class:`Adopted`, or None if nothing can be made of it
+        """
+        return None
 
     def conflicts(self, session, externals):
         """Return why these things can not be deleted now, as texts.

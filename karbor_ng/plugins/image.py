@@ -685,6 +685,22 @@ class ImageProtection(api.Protection):
     Protect = Protect
     Restore = Restore
 
+    def adopt(self, resource, metadata):
+        """Take over the data that Karbor's plugin stored in chunks."""
+        kept = metadata.get('image_metadata')
+        if not kept or not metadata.get('chunks_num'):
+            return None
+        formats = {'disk_format': kept['disk_format'],
+                   'container_format': kept['container_format']}
+        data = dict(dict.fromkeys(('size', 'os_hash_algo', 'os_hash_value')),
+                    checksum=kept['checksum'])
+        return api.Adopted(
+            {'image_id': resource.id, 'image_name': resource.name,
+             'visibility': 'private', 'by_reference': False, 'data': data,
+             'properties': {'name': resource.name, **formats}},
+            stream='data', chunks=metadata['chunks_num'],
+            md5=kept['checksum'])
+
     @classmethod
     def preview_protect(cls, session, resources, parameters):
         glance = clients.glance(session)
@@ -725,4 +741,4 @@ def _restore_preview(saved, image, parameters):
     action = f'A new image "{name}" is made.'
     if saved['by_reference']:
         return api.Preview(action, skipped=_unusable(saved))
-    return api.Preview(action, saved['size'], notes=_changes(saved))
+    return api.Preview(action, saved.get('size'), notes=_changes(saved))

@@ -21,6 +21,7 @@ from karbor_ng import graph as graph_module
 from karbor_ng.protection import contents
 from karbor_ng.protection import journal
 from karbor_ng.protection import manifest
+from karbor_ng.protection import old_bank
 from karbor_ng.store import checkpoints
 from karbor_ng.store import models
 from karbor_ng.store import streams
@@ -65,7 +66,7 @@ class Outcome:
     :ivar reason: why it was refused, else None
     """
 
-    project_id: str
+    project_id: str | None
     checkpoint_id: str
     what: str
     reason: str | None = None
@@ -91,6 +92,36 @@ def import_all(db, provider, is_dry=False):
             continue
         if what is not None:
             yield Outcome(project_id, checkpoint_id, what)
+
+
+def import_old(db, provider, is_dry=False):
+    """Import the checkpoints of Karbor in the same place; see import_all.
+
+    What was deleted there is passed over. What is known here, perhaps as
+    deleted, is not converted again.
+    """
+    db.read(refuse_other_bank, provider)
+    conversion = old_bank.Conversion(provider)
+    for checkpoint_id in conversion.checkpoint_ids():
+        try:
+            index = conversion.index(checkpoint_id)
+            if index is None:
+                continue
+            what = _import_old(db, provider, conversion, index, is_dry)
+        except (errors.BankError, errors.Conflict) as problem:
+            yield Outcome(None, checkpoint_id, 'refused', str(problem))
+            continue
+        yield Outcome(index['project_id'], checkpoint_id, what)
+
+
+def _import_old(db, provider, conversion, index, is_dry):
+    where = {'id': index['id'], 'project_id': index['project_id']}
+    if db.read(_is_known, where, provider):
+        return 'known'
+    if is_dry:
+        return 'imported'
+    conversion.convert(index)
+    return _import(db, provider, index['project_id'], index['id'], False)
 
 
 def refuse_other_bank(session, provider):

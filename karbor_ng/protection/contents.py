@@ -8,11 +8,9 @@ may hold millions of parts, so listings jump from one thing to the next.
 
 import uuid
 
+from karbor_ng.bank import bank as bank_module
 from karbor_ng.protection import manifest
 from karbor_ng.protection import streams
-
-#: Comes after everything else in a folder.
-_LAST = '\U0010ffff'
 
 
 def checkpoints(bank):
@@ -46,7 +44,7 @@ def _things(bank, folder):
         _folder, project_id, *rest = page[0].split('/')
         after = page[0]
         if len(rest) > 1 and _is_uuid(rest[0]):
-            after = f'{folder}{project_id}/{rest[0]}/{_LAST}'
+            after = f'{folder}{project_id}/{rest[0]}/{bank_module.LAST}'
             yield project_id, rest[0]
 
 

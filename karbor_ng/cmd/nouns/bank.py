@@ -16,12 +16,13 @@ _OUTCOME = ('checkpoint_id', 'project_id', 'outcome', 'reason')
 def import_all(conf):
     """Make rows of what lies in a bank; exit code 1 if some was refused."""
     db = verb.database(conf)
-    provider = _provider(conf)
+    provider = _provider(conf, conf.noun.karbor)
+    read = (bank_import.import_old if conf.noun.karbor
+            else bank_import.import_all)
     rows = [{'checkpoint_id': one.checkpoint_id,
              'project_id': one.project_id, 'outcome': one.what,
              'reason': one.reason}
-            for one in bank_import.import_all(db, provider,
-                                              conf.noun.dry_run)]
+            for one in read(db, provider, conf.noun.dry_run)]
     verb.show_rows(conf, _OUTCOME, rows)
     return int(any(row['outcome'] == 'refused' for row in rows))
 
@@ -68,9 +69,10 @@ def _row(finding, is_fixing):
             'thing': finding.thing, 'repaired': repaired, 'detail': detail}
 
 
-def _provider(conf):
+def _provider(conf, is_old=False):
     """Return the wanted provider, open.
 
+    :param is_old: it may be a place that only the old Karbor has used
     :raises errors.ConfigError: there is no such provider file, or its bank
         is none
     """
@@ -85,7 +87,7 @@ def _provider(conf):
             f'--provider: name one of {offered}, by its id if names are the '
             f'same.')
     provider = named[0]
-    if not provider.bank.has_marker():
+    if not is_old and not provider.bank.has_marker():
         raise errors.ConfigError(
             f'The bank of provider {provider.name} has no "bank.json": it '
             f'is no bank yet, or the provider file leads elsewhere.')
@@ -109,6 +111,11 @@ NOUN = verb.Noun('What lies in the banks of providers.', {
          (('--dry-run',), {
              'action': 'store_true',
              'help': 'Only print what would be done.'}),
+         (('--karbor',), {
+             'action': 'store_true',
+             'help': 'Import what the old Karbor left in the same place '
+                     'instead: what our plugins understand of it becomes a '
+                     'checkpoint of ours.'}),
          verb.FORMAT)),
     'check': verb.Verb(
         check,
