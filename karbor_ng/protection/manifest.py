@@ -31,6 +31,9 @@ def build(checkpoint, operation, resources, externals, status, graph):
     :param resources: the checkpoint's resource rows
     :param externals: rows of what the operation made in clouds
     """
+    made = {}
+    for row in externals:
+        made.setdefault((row.resource_type, row.resource_id), []).append(row)
     return {
         'format': FORMAT,
         'id': checkpoint.id, 'project_id': checkpoint.project_id,
@@ -41,7 +44,8 @@ def build(checkpoint, operation, resources, externals, status, graph):
         'extra_info': checkpoint.extra_info, 'plan': checkpoint.plan,
         'graph': graph,
         'operation': {'id': operation.id, 'attempt': operation.attempt},
-        'resources': [_resource(row, externals) for row in resources],
+        'resources': [_resource(row, made.get((row.type, row.id), ()))
+                      for row in resources],
     }
 
 
@@ -76,9 +80,6 @@ def read(bank, project_id, checkpoint_id):
 
 
 def _resource(row, externals):
-    own = [external for external in externals
-           if external.resource_type == row.type
-           and external.resource_id == row.id]
     return {
         'type': row.type, 'id': row.id, 'name': row.name,
         'status': row.status, 'reason': row.reason, 'plugin': row.plugin,
@@ -88,7 +89,7 @@ def _resource(row, externals):
             'service': external.service, 'kind': external.kind,
             'id': external.external_id, 'label': external.label,
             'tag': external.tag, 'state': external.state}
-            for external in own],
+            for external in externals],
         'objects': row.objects,
     }
 
