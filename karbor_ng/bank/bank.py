@@ -221,12 +221,11 @@ class Section:
         with (futures.ThreadPoolExecutor(1) as beside,
               parts_module.Parts(source, PART_SIZE, check) as parts):
             for data in parts:
-                hashed = beside.submit(whole.update, data)
+                hashed = beside.submit(_hash, data, whole)
                 number = len(objects)
-                part = ObjectInfo.of(self._key(f'{key}/{number:08d}'), data)
-                objects.append(
-                    self._write_part(part, data, done.get(number), journal))
-                hashed.result()
+                objects.append(self._write_part(
+                    self._key(f'{key}/{number:08d}'), data, hashed,
+                    done.get(number), journal))
                 size += len(data)
                 # Not beside the next one, while that is collected.
                 del data
@@ -278,12 +277,15 @@ class Section:
         if self._record is not None:
             self._record.remove(key)
 
-    def _write_part(self, part, data, done, journal):
-        if done and (done.size, done.sha256) == (part.size, part.sha256):
+    def _write_part(self, key, data, hashed, done, journal):
+        """Store a part, unless it is done; its hash is waited for last."""
+        if done and (done.size, done.sha256) == (len(data), hashed.result()):
             # It may lie elsewhere, where an earlier attempt wrote.
             self._record_known(done)
             return done
-        self._put(part, data)
+        self._driver.put(key, data, False)
+        part = ObjectInfo(key, len(data), hashed.result())
+        self._record_known(part)
         if journal:
             journal.record(part)
         return part
@@ -484,6 +486,12 @@ def _compare(info, data):
     if hashlib.sha256(data).hexdigest() != info.sha256:
         return f'"{info.key}" is damaged: its SHA-256 is not {info.sha256}.'
     return None
+
+
+def _hash(data, whole):
+    """Return the SHA-256 of a part, after adding it to that of the whole."""
+    whole.update(data)
+    return hashlib.sha256(data).hexdigest()
 
 
 def _number(key):
