@@ -86,10 +86,25 @@ def move(session, checkpoint_id, status, **values):
 
 def resources(session, *checkpoint_ids):
     """Return the resource rows of checkpoints, in a stable order."""
+    return _resources(session, checkpoint_ids)
+
+
+def _resources(session, checkpoint_ids, *options):
     return session.execute(
         sa.select(Resource).where(Resource.checkpoint_id.in_(checkpoint_ids))
         .order_by(Resource.checkpoint_id, Resource.type, Resource.id)
-    ).scalars().all()
+        .options(*options)).scalars().all()
+
+
+def shown_resources(session, *checkpoint_ids):
+    """Return :func:`resources` without what only workers need.
+
+    Lists of objects in the bank grow with the data. Asking a row for what
+    was left out is an error.
+    """
+    return _resources(session, checkpoint_ids, sa.orm.defer(
+        Resource.objects, raiseload=True), sa.orm.defer(
+        Resource.parameters, raiseload=True))
 
 
 def put_resources(session, checkpoint_id, rows):

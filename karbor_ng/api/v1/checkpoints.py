@@ -64,7 +64,8 @@ class Checkpoints(base.Controller):
     def show(self, req, resp, provider_id, checkpoint_id):
         checkpoint = self._one(req, provider_id, checkpoint_id,
                                'provider:checkpoint_get')
-        resources = self._db.read(checkpoints.resources, checkpoint_id)
+        resources = self._db.read(
+            checkpoints.shown_resources, checkpoint_id)
         return {'checkpoint': view(checkpoint, resources)}
 
     @base.verb
@@ -142,7 +143,7 @@ def _list(session, wanted, provider_id):
         # An unknown provider is a mistake of the caller, an empty one none.
         providers.get(session, provider_id)
     resources = collections.defaultdict(list)
-    for row in checkpoints.resources(
+    for row in checkpoints.shown_resources(
             session, *[row.id for row in wanted.shown(rows)]):
         resources[row.checkpoint_id].append(row)
     return rows, resources

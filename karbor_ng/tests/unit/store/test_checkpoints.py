@@ -4,6 +4,8 @@
 
 import datetime
 
+import sqlalchemy as sa
+
 from karbor_ng import errors
 from karbor_ng.store import checkpoints
 from karbor_ng.store import query
@@ -117,6 +119,16 @@ class ResourcesTest(CheckpointTest):
             fixtures.resource_values(id='b')])
         self.assertEqual([('a', 'available'), ('b', 'protecting')], [
             (row.id, row.status) for row in self.rows(one.id)])
+
+    def test_shown_ones_come_without_lists_of_objects(self):
+        one = self.checkpoint()
+        self.write(checkpoints.put_resources, one.id, [
+            fixtures.resource_values(id='a', saved={'size': 1})])
+        row, = self.read(checkpoints.shown_resources, one.id)
+        self.assertEqual(('a', {'size': 1}), (row.id, row.saved))
+        for name in ('objects', 'parameters'):
+            self.assertRaises(sa.exc.InvalidRequestError, getattr, row,
+                              name)
 
     def test_put_takes_rows_with_different_columns(self):
         one = self.checkpoint()
