@@ -60,9 +60,10 @@ class User:
         which ends with the project's id; it does not raise for status
     """
 
-    def __init__(self, name):
+    def __init__(self, name, **auth):
+        """Sign in as ``name`` of clouds.yaml; ``auth`` changes parts."""
         os.environ['OS_CLIENT_CONFIG_FILE'] = str(STACK / 'clouds.yaml')
-        self.cloud = openstack.connect(cloud=name)
+        self.cloud = openstack.connect(cloud=name, auth=auth)
         self.project_id = self.cloud.current_project_id
         self.karbor = adapter.Adapter(
             self.cloud.session, service_type='data-protect',
