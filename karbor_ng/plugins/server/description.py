@@ -24,10 +24,12 @@ def describe(session, server):
     nova, neutron = clients.nova(session), clients.neutron(session)
     volumes = _volumes(nova, server)
     _mark_root(session, server, volumes)
+    ports = network.ports_of(neutron, [server.id])[server.id]
     return dict(
         facts(server), server_group=_group(nova, server),
         flavor=dict(_flavor(server), id=_flavor_id(nova, server)),
-        volumes=volumes, ports=_described_ports(nova, neutron, server))
+        volumes=volumes, hidden_addresses=hidden_addresses(server, ports),
+        ports=_described_ports(nova, neutron, server, ports))
 
 
 def facts(server):
@@ -127,8 +129,7 @@ def _device_order(volume):
 
 # Ports
 
-def _described_ports(nova, neutron, server):
-    ports = network.ports_of(neutron, [server.id])[server.id]
+def _described_ports(nova, neutron, server, ports):
     tags = {item.port_id: item.tag
             for item in nova.servers.interface_list(server.id)}
     floating = floating_ips(neutron, ports)
@@ -137,7 +138,7 @@ def _described_ports(nova, neutron, server):
     return [dict(port_facts(port), tag=tags.get(port['id']),
                  security_groups=[
                      {'id': group_id, 'name': groups.get(group_id)}
-                     for group_id in port['security_groups']],
+                     for group_id in port.get('security_groups', ())],
                  addresses=_addresses(port, floating))
             for port in in_order(server, ports)]
 
@@ -149,6 +150,15 @@ def in_order(server, ports):
     place = {mac: number for number, mac in reversed(list(enumerate(macs)))}
     return sorted(ports, key=lambda port: place.get(port['mac_address'],
                                                     len(macs)))
+
+
+def hidden_addresses(server, ports):
+    """Return addresses at ports that the project does not see."""
+    seen = {port['mac_address'] for port in ports}
+    return [address['addr'] for addresses in server.addresses.values()
+            for address in addresses
+            if address[_MAC] not in seen
+            and address.get('OS-EXT-IPS:type') != 'floating']
 
 
 def port_facts(port):
@@ -204,6 +214,8 @@ def left_out(server):
                      'restored as an image without signature.')
     if server['ports']:
         texts.append('MAC addresses: restored ports get new ones.')
+    for address in server['hidden_addresses']:
+        texts.append(f'The port {address}: it belongs to another project.')
     for port in server['ports']:
         texts += _port_left_out(port)
     return texts

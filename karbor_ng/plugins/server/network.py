@@ -22,6 +22,14 @@ def listed(neutron, collection, **filters):
     :param neutron: see :func:`karbor_ng.clients.neutron`
     :param filters: exact values; a list means one of them
     """
+    try:
+        return _listed(neutron, collection, filters)
+    except exceptions.NotFound:
+        # Neutron without that extension: there are no such things.
+        return []
+
+
+def _listed(neutron, collection, filters):
     for name, value in filters.items():
         if isinstance(value, (list, tuple, set)):
             return _listed_by(neutron, collection, name, sorted(value),

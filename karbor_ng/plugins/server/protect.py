@@ -7,7 +7,6 @@ resources of their own; a server that runs on one has no root disk here.
 """
 
 import base64
-import contextlib
 import functools
 
 from novaclient import exceptions
@@ -97,8 +96,10 @@ class Protect(api.Operation):
     def on_complete(self):
         if self._has_root_disk:
             # Not before: the end of on_main says that it is not needed.
-            with contextlib.suppress(errors.ResourceError):
+            try:
                 self.discard(SNAPSHOT)
+            except errors.ResourceError as problem:
+                self.note(f'The temporary snapshot is left over: {problem}')
 
     @functools.cached_property
     def nova(self):

@@ -148,6 +148,8 @@ def _protect_preview(resource, server, ports, images):
         return api.Preview('Protected.', problems=(
             f'Server {resource.id} does not exist.',))
     kept = dict(description.facts(server),
+                hidden_addresses=description.hidden_addresses(
+                    server, ports[server.id]),
                 ports=[description.port_facts(port)
                        for port in ports[server.id]])
     boot_image = images.get(kept['image_id'])

@@ -7,6 +7,7 @@ makes the server, so that nothing has to be attached afterwards and a worker
 that dies leaves a whole server or none.
 """
 
+import copy
 import functools
 import re
 
@@ -30,6 +31,8 @@ _KEEPING = api_versions.APIVersion('2.85')
 
 #: What Nova's faults say when an address is the reason.
 _ABOUT_NETWORK = re.compile(r'network|address|\bport', re.IGNORECASE)
+#: Characters of a server's name in that of its root disk; Glance takes 255.
+LONGEST = 240
 #: The server, and a second try without addresses.
 LABELS = ('server', 'server-2')
 
@@ -90,7 +93,8 @@ class Restore(api.Operation):
             kept = self.saved['root_disk']
             self.saved['root_image_id'] = image.make_image(
                 self, 'root-image', protect.ROOT_DISK,
-                dict(kept['properties'], name=f'{self._name} root disk'),
+                dict(kept['properties'],
+                     name=f'{self._name[:LONGEST]} root disk'),
                 kept['data'])
 
     def on_complete(self):
@@ -132,13 +136,14 @@ class Restore(api.Operation):
 
     def _make(self, fit):
         """Return the server, up; without addresses if Nova insists."""
-        mappings = self._mappings()
-        server = self._try(LABELS[0], fit, mappings)
+        asked = dict(self._optional(fit),
+                     block_device_mapping_v2=self._mappings())
+        server = self._try(LABELS[0], fit, asked)
         if server is None or _is_about_network(server, fit):
             _give_addresses_up(fit, server)
             self.discard(LABELS[0])
-            self._await_volumes(mappings)
-            server = self._try(LABELS[1], fit, mappings)
+            self._await_volumes(asked['block_device_mapping_v2'])
+            server = self._try(LABELS[1], fit, asked)
         if server is None:
             raise errors.ResourceError(
                 'The restored server was deleted by somebody else.')
@@ -148,10 +153,10 @@ class Restore(api.Operation):
                 f'{_fault(server)}')
         return server
 
-    def _try(self, label, fit, mappings):
+    def _try(self, label, fit, asked):
         """Return the server in a state that lasts, or None without one."""
         server_id = self.once(
-            label, functools.partial(self._create, fit, mappings),
+            label, functools.partial(self._create, fit, asked),
             self.plugin.kind(RestoredServer.name))
         return self.wait(
             functools.partial(self._server, server_id),
@@ -160,36 +165,50 @@ class Restore(api.Operation):
     def _server(self, server_id):
         return protectable.server_or_none(self.nova, server_id)
 
-    def _create(self, fit, mappings, tag):
+    def _create(self, fit, asked, tag):
         try:
-            return self._ask_nova(fit, mappings, tag)
+            return self._ask_nova(fit, asked, tag)
         except exceptions.BadRequest as refusal:
             # Somebody was faster with an address.
             if not (_has_addresses(fit)
                     and _ABOUT_NETWORK.search(str(refusal))):
                 raise
             _give_addresses_up(fit, refusal=refusal)
-        return self._ask_nova(fit, mappings, tag)
+        return self._ask_nova(fit, asked, tag)
 
-    def _ask_nova(self, fit, mappings, tag):
-        kept = self._kept
-        optional = {}
-        if kept['hostname'] and self.nova.api_version >= _HOSTNAME:
-            optional['hostname'] = kept['hostname']
-        if 'user_data' in self.saved:
-            optional['userdata'] = protect.user_data(
-                self, self.saved['user_data'])
+    def _optional(self, fit):
+        """Return arguments that some servers, or some Novas, have not."""
+        hostname = self._kept['hostname']
+        optional = {'userdata': self._user_data()}
+        if hostname and self.nova.api_version >= _HOSTNAME:
+            optional['hostname'] = hostname
         if fit.group_id:
             optional['scheduler_hints'] = {'group': fit.group_id}
+        return optional
+
+    def _user_data(self):
+        """User data in bytes; a server without it is better than none."""
+        if 'user_data' not in self.saved:
+            return None
+        try:
+            return protect.user_data(self, self.saved['user_data'])
+        except errors.ResourceError as problem:
+            self.note('The restored server has no user data, which could '
+                      f'not be decrypted: {problem}')
+            return None
+
+    def _ask_nova(self, fit, asked, tag):
+        kept = self._kept
+        # The client puts the root disk into the list of devices.
+        asked = copy.deepcopy(asked)
         return self.nova.servers.create(
             self._name, self.saved.get('root_image_id'), fit.flavor_id,
             meta=kept['metadata'], key_name=fit.key_name,
             availability_zone=fit.zone, security_groups=fit.group_ids,
-            block_device_mapping_v2=[dict(item) for item in mappings],
             nics=[_as_asked(nic) for nic in fit.nics] or 'none',
             config_drive=kept['config_drive'] or None,
             description=kept['description'],
-            tags=[*fit.tags, description.TAG + tag], **optional).id
+            tags=[*fit.tags, description.TAG + tag], **asked).id
 
     # Volumes
 
@@ -266,7 +285,7 @@ class Restore(api.Operation):
                              port_security_enabled=False)
             return
         lost_all = nic.kept['security_groups'] and not nic.group_ids
-        if lost_all or sorted(port['security_groups']) == sorted(
+        if lost_all or sorted(port.get('security_groups', ())) == sorted(
                 nic.group_ids):
             return
         self._change(port, 'its security groups',
@@ -321,7 +340,9 @@ class Restore(api.Operation):
             try:
                 server.stop()
             except exceptions.Conflict:
-                pass  # It is being stopped, or the wait will tell.
+                # Is it being stopped? What is at rest will not stop.
+                if protect.task_of(server.manager.get(server.id)) is None:
+                    raise
         self.wait(functools.partial(self._server, server.id),
                   ('SHUTOFF',), ('ERROR', 'gone'), status=_status)
 

@@ -105,6 +105,9 @@ class Work:
 
     def once(self, label, create, kind):
         row = self.operation.row(label)
+        if row is not None and row.state == 'gone':
+            row = self.operation.change(row, external_id=None,
+                                        state='intended')
         if row is None:
             row = self._intend(label, kind)
         elif row.external_id is None:

@@ -356,6 +356,23 @@ class RootDiskTest(ServerCase):
         self.nova.breaks = True
         self.assertIn('lost', self.refusal(self.make()))
 
+    def test_a_snapshot_that_can_not_be_removed(self):
+        server = self.make()
+
+        def refuse(method, path, body):
+            if method == 'DELETE':
+                raise fixtures_service.Refused(409, 'it is in use')
+        self.glance.intercept = refuse
+        saved = self.protect(server).saved
+        self.assertIn('it is in use', *saved['notes'])
+        self.assertEqual(18, saved['size'])
+
+    def test_long_names(self):
+        made, _ = self.restored_from(self.make(name='n' * 255))
+        root = self.glance.images[made['image']['id']]
+        self.assertLessEqual(len(root['name']), 255)
+        self.assertEqual('n' * 255, made['name'])
+
     def test_a_snapshot_whose_data_is_damaged(self):
         server = self.make()
         self.glance.serve = lambda data: data[:-1] + b'?'
@@ -390,6 +407,7 @@ class DescriptionTest(ServerCase):
             'metadata': {'tier': 'db'}, 'tags': ['blue'], 'volumes': [],
             'config_drive': True, 'trusted_certificates': False,
             'server_group': None, 'image_id': server['image']['id'],
+            'hidden_addresses': [],
             'flavor': {'id': flavor['id'], 'name': 'small', 'vcpus': 1,
                        'ram': 64, 'disk': 1, 'ephemeral': 0, 'swap': 0,
                        'extra_specs': {}}}, told)
@@ -479,6 +497,31 @@ class DescriptionTest(ServerCase):
         self.assertIn('ephemeral disk of 20 GiB', text)
         self.assertIn('swap disk of 512 MiB', text)
 
+    def test_a_port_of_another_project(self):
+        server = self.make()
+        where = self.neutron.add_network(project_id='another', shared=True)
+        port = self.nova.connect(server, where)
+        port['project_id'] = 'another'
+        saved = self.protect(server).saved
+        self.assertEqual([], saved['server']['ports'])
+        self.assertIn('The port 10.0.0.1: it belongs to another project.',
+                      saved['not_included'])
+
+    def test_a_neutron_without_extensions(self):
+        server = self.make()
+        port = self.nova.connect(server, self.neutron.add_network())
+        for name in ('security_groups', 'port_security_enabled',
+                     'created_at', 'allowed_address_pairs'):
+            del port[name]
+
+        def lack(method, path, body):
+            if path.endswith(('floatingips', 'security-groups')):
+                raise fixtures_service.Refused(404, 'no such resource')
+        self.neutron.intercept = lack
+        told, = self.protect(server).saved['server']['ports']
+        self.assertEqual(([], True), (told['security_groups'],
+                                      told['port_security']))
+
     def test_what_is_left_out_of_ports(self):
         server = self.make()
         where = self.neutron.add_network()
@@ -527,6 +570,15 @@ class UserDataTest(ServerCase):
         saved = self.protect(self.make()).saved
         self.assertIn('administrators only', ' '.join(
             saved['not_included']))
+
+    def test_keys_that_are_lost_do_not_keep_a_server_away(self):
+        self.frame.plugin = new_plugin(save_user_data=True)
+        server = self._server()
+        operation = self.protect(server)
+        self.frame.sealer = None
+        made, notes = self.restore(operation, server)
+        self.assertIsNone(made['_user_data'])
+        self.assertIn('there are no keys', *notes)
 
     def test_a_deployment_without_keys(self):
         self.frame.plugin = new_plugin(save_user_data=True)
@@ -620,6 +672,17 @@ class RestoreTest(ServerCase):
             made, notes = self.restored_from(self.make(status=status))
             self.assertEqual(becomes, made['status'])
             self.assertIn(words, *notes)
+
+    def test_a_server_that_can_not_be_stopped(self):
+        server = self.make(status='SHUTOFF')
+        operation = self.protect(server)
+
+        def refuse(method, path, body):
+            if body and 'os-stop' in body:
+                raise fixtures_service.Refused(409, 'it is locked')
+        self.nova.intercept = refuse
+        self.assertRaisesRegex(Exception, 'it is locked', self.restore,
+                               operation, server)
 
     def test_a_fault_is_quoted(self):
         server = self.make()
