@@ -44,6 +44,9 @@ FREEZING = ('image_snapshot_pending', 'image_snapshot')
 PATIENT_LOOKS = 8
 _UNUSABLE = ('killed', 'deleted', 'pending_delete', 'deactivated')
 
+#: What is said where a provider does not keep it, or might not.
+NO_USER_DATA = ('User data, if it has any: it often holds secrets and is kept '
+                'only where the provider has "save_user_data".')
 _USER_DATA = 'OS-EXT-SRV-ATTR:user_data'
 
 
@@ -151,9 +154,7 @@ class Protect(api.Operation):
 
     def _keep_user_data(self, server):
         if not self.plugin.conf.save_user_data:
-            self.leave_out(
-                'User data, if it has any: it often holds secrets and is '
-                'kept only where the provider has "save_user_data".')
+            self.leave_out(NO_USER_DATA)
         elif not hasattr(server, _USER_DATA):
             self.leave_out(
                 'User data, if it has any: Nova shows it to administrators '

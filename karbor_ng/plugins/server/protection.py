@@ -161,7 +161,8 @@ def _protect_preview(resource, server, ports, images):
         action = 'Its root disk is stored in the bank, with its description.'
         size = _root_size(kept['flavor'], boot_image)
     return api.Preview(action, size, skipped=problem,
-                       not_included=tuple(description.left_out(kept)))
+                       not_included=(*description.left_out(kept),
+                                     protect.NO_USER_DATA))
 
 
 def _obstacle(server, boot_image):
