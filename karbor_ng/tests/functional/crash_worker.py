@@ -19,6 +19,7 @@ from karbor_ng import credentials
 from karbor_ng import keystone
 from karbor_ng import protectables
 from karbor_ng.plugins import api
+from karbor_ng.plugins import image
 from karbor_ng.protection import manifest
 from karbor_ng.protection import providers
 from karbor_ng.protection import service
@@ -51,10 +52,12 @@ def after(owner, name, die, when=lambda result, *args: True):
     setattr(owner, name, wrapped)
 
 
-def _backup_accepted(die):
-    """Cinder has accepted the backup; its id is not journalled."""
-    after(work.Work, '_create', die,
-          lambda result, frame, create, kind, tag: kind.name == 'backup')
+def _accepted(name):
+    """A cloud has accepted such a thing; its id is not journalled."""
+    def set_trap(die):
+        after(work.Work, '_create', die,
+              lambda result, frame, create, kind, tag: kind.name == name)
+    return set_trap
 
 
 def _backup_creating(die):
@@ -84,13 +87,49 @@ def _part_recorded(die):
           lambda result, journal, part: part.key.endswith('/00000001'))
 
 
+def _first_part_recorded(resource_type):
+    """Of a stream of such a resource one part is there."""
+    def set_trap(die):
+        after(streams._Parts, 'record', die,
+              lambda result, parts, part: part.key.endswith('/00000000')
+              and parts._stream.resource_type == resource_type)
+    return set_trap
+
+
 def _stream_stored(die):
     """All of a stream is there; the hook that wrote it has not ended."""
     after(work.Work, 'put_stream', die)
 
 
-POINTS = {'backup-accepted': _backup_accepted,
+def _image_empty(die):
+    """The image is there and journalled; none of its data was sent."""
+    after(image, '_once', die, lambda result, *args: result is not None)
+
+
+def _image_half_sent(die):
+    """Glance has got a part of the image's data, more would follow."""
+    real = streams.Streams.get
+
+    def get(self, label):
+        for number, part in enumerate(real(self, label)):
+            if number:
+                die()
+            yield part
+    streams.Streams.get = get
+
+
+POINTS = {'snapshot-accepted': _accepted('snapshot'),
+          'root-disk-accepted': _accepted('root-disk-snapshot'),
+          'backup-accepted': _accepted('backup'),
           'backup-creating': _backup_creating,
+          'image-part-recorded': _first_part_recorded('OS::Glance::Image'),
+          'root-disk-part-recorded': _first_part_recorded(
+              'OS::Nova::Server'),
+          'volume-accepted': _accepted('volume'),
+          'image-accepted': _accepted('image'),
+          'image-empty': _image_empty,
+          'image-half-sent': _image_half_sent,
+          'server-accepted': _accepted('server'),
           'manifest-written': _manifest_written,
           'part-recorded': _part_recorded,
           'stream-stored': _stream_stored}
@@ -111,17 +150,20 @@ def _only_plan(plan_id):
 def main(point, plan_id, ready, config):
     POINTS[point](functools.partial(_die, pathlib.Path(ready)))
     _only_plan(plan_id)
-    conf = configuration.load([], config_files=[config])
-    db = session.Database.from_conf(conf)
+    start_worker(configuration.load([], config_files=[config]))
+    pathlib.Path(f'{ready}.started').touch()
+    while True:
+        time.sleep(60)
+
+
+def start_worker(conf):
+    """Start what a protection service runs, but no messages."""
     worker = service.ProtectionService(
-        conf, db, keystone.Cloud(conf),
+        conf, session.Database.from_conf(conf), keystone.Cloud(conf),
         credentials.Sealer(conf.credentials['keys']),
         providers.load_all(conf.protection.provider_config_dir),
         protectables.Protectables())
     worker.start()
-    pathlib.Path(f'{ready}.started').touch()
-    while True:
-        time.sleep(60)
 
 
 if __name__ == '__main__':
