@@ -35,7 +35,8 @@ def tell(*words):
 class Heartbeat:
     """Tells systemd again and again that a service lives, as long as it does.
 
-    :param service: has ``is_alive()``, and ``describe()``: one line
+    :param service: has ``wait_until_ready()``, ``is_alive()``, and
+        ``describe()``: one line
     """
 
     def __init__(self, service):
@@ -45,8 +46,7 @@ class Heartbeat:
         self._pause = watched / 3 or PAUSE_SECONDS
 
     def start(self):
-        """Say that the service is ready, and go on; return at once."""
-        tell('READY=1')
+        """Say when the service is ready, and go on; return at once."""
         threading.Thread(target=self._beat, name='heartbeat',
                          daemon=True).start()
 
@@ -54,6 +54,8 @@ class Heartbeat:
         self._stopped.set()
 
     def _beat(self):
+        self._service.wait_until_ready()
+        tell('READY=1')
         while not self._stopped.is_set():
             try:
                 tell(f'STATUS={self._service.describe()}')

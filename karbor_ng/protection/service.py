@@ -76,6 +76,7 @@ class ProtectionService:
         self._look_now = threading.Event()
         self._stopping = threading.Event()
         self._stopped = threading.Event()
+        self._looked = threading.Event()
         self._threads = [
             threading.Thread(target=self._sweep_loop, name='sweep',
                              daemon=True),
@@ -116,6 +117,10 @@ class ProtectionService:
         except db_exception.DBError as problem:
             LOG.warning('Our end could not be written: %s', problem)
 
+    def wait_until_ready(self):
+        """Return when the banks have been asked and work looked for, once."""
+        self._looked.wait()
+
     def is_alive(self):
         """Whether the loops turn; not whether what they do succeeds.
 
@@ -150,6 +155,7 @@ class ProtectionService:
                 self._sweep()
             except Exception:
                 LOG.exception('Looking for operations failed')
+            self._looked.set()
             self._look_now.wait(self._conf.sweep_seconds)
             self._look_now.clear()
 

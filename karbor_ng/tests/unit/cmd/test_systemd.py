@@ -4,6 +4,7 @@
 
 import os
 import socket
+import threading
 import time
 
 import fixtures
@@ -17,7 +18,12 @@ class Service:
 
     def __init__(self):
         self.lives = True
+        self.ready = threading.Event()
+        self.ready.set()
         self.described = '1 operations'
+
+    def wait_until_ready(self):
+        self.ready.wait(20)
 
     def is_alive(self):
         return self.lives
@@ -56,6 +62,15 @@ class HeartbeatTest(base.BaseTestCase):
         self.assertEqual(
             ['READY=1'] + ['STATUS=1 operations', 'WATCHDOG=1'] * 3,
             [self.heard() for _number in range(7)])
+
+    def test_nothing_before_it_is_ready(self):
+        self.service.ready.clear()
+        self.start()
+        self.socket.settimeout(0.2)
+        self.assertRaises(TimeoutError, self.heard)
+        self.service.ready.set()
+        self.socket.settimeout(20)
+        self.assertEqual('READY=1', self.heard())
 
     def test_who_hangs_gives_no_sign_of_life(self):
         self.service.lives = False

@@ -94,6 +94,18 @@ class PublishingTest(base.BaseTestCase):
         worker._stopping.set()
         self.assertTrue(worker.is_alive())
 
+    def test_ready_when_what_it_has_is_offered(self):
+        worker = self.site.worker()
+        ready = threading.Thread(target=worker.wait_until_ready, daemon=True)
+        ready.start()
+        ready.join(0.2)
+        self.assertTrue(ready.is_alive())
+        worker.start()
+        self.addCleanup(worker.stop)
+        ready.join(60)
+        self.assertFalse(ready.is_alive())
+        self.row()
+
     def test_one_line_for_operators(self):
         worker = self.site.worker()
         self.assertEqual('0 operations; 0 of 1 providers offered',
