@@ -1,6 +1,6 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); see LICENSE.
 # SPDX-License-Identifier: Apache-2.0
-"""Protection services that die one after the other, each at a point of its own.
+"""Protection services that die one after the other, each at its own point.
 
 ``python -m karbor_ng.tests.functional.crash_chain FOLDER CONFIG POINT...``
 serves the providers in FOLDER/providers.d and no others. Each worker is
