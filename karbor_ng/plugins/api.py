@@ -194,6 +194,10 @@ class Operation:
     the whole graph run before the first ``on_main``, so that what is
     frozen there is frozen close to one instant.
 
+    When somebody aborts the operation, whatever waits in a hook raises, and
+    no further hook is called but ``on_prepare_finish``, which ends what was
+    begun, without waiting.
+
     A hook that raises fails its resource (and the parents, which can not be
     complete without it), never the siblings. With :class:`errors.Skipped`
     a resource that nobody asked for but a container, such as a project, is

@@ -18,4 +18,6 @@ RULES = (
          'Create a checkpoint: protect what a plan names.', f'POST {_ALL}'),
     rule('provider:checkpoint_delete', MEMBER, 'Delete a checkpoint.',
          f'DELETE {_ONE}'),
+    rule('provider:checkpoint_abort', MEMBER,
+         'Abort a checkpoint that is being made.', f'POST {_ONE}/action'),
 )

@@ -12,4 +12,6 @@ RULES = (
     rule('restore:get', READER, 'Show a restore.',
          'GET /restores/{restore_id}'),
     rule('restore:get_all', READER, 'List restores.', 'GET /restores'),
+    rule('restore:abort', MEMBER, 'Abort a restore.',
+         'POST /restores/{restore_id}/action'),
 )

@@ -159,6 +159,50 @@ class ProtectionClient:
         self._queue(session, caller, operation_id, 'delete', checkpoint)
         return operation_id
 
+    def abort_checkpoint(self, caller, checkpoint_id, provider_id=None):
+        """Ask that a checkpoint is not finished, and what it made removed.
+
+        Asking twice does nothing more. A checkpoint that is just being
+        finished may become available all the same.
+
+        :raises errors.NotFound: no such checkpoint in the caller's project
+        :raises errors.Conflict: it is not being protected
+        """
+        self._hints.operation_queued(self._db.write(
+            self._abort_checkpoint, caller, checkpoint_id, provider_id))
+
+    def _abort_checkpoint(self, session, caller, checkpoint_id,
+                          provider_id):
+        checkpoint = self._own(session, caller, checkpoint_id, provider_id)
+        operation = operations.protect_of(session, checkpoint_id)
+        if operation is None or not operations.request_abort(
+                session, operation.id):
+            raise errors.Conflict(
+                f'Checkpoint {checkpoint_id} is {checkpoint.status}: only '
+                f'what is protecting can be aborted.')
+        return operation.id
+
+    def abort_restore(self, caller, restore_id):
+        """Ask that a restore ends, and what it made is removed.
+
+        Asking twice does nothing more. A restore that is just ending may
+        succeed all the same.
+
+        :raises errors.NotFound: no such restore in the caller's project
+        :raises errors.Conflict: it has ended
+        """
+        self._hints.operation_queued(
+            self._db.write(self._abort_restore, caller, restore_id))
+
+    def _abort_restore(self, session, caller, restore_id):
+        restore = restores.get(session, restore_id, caller.project_id)
+        operation = operations.restore_of(session, restore_id)
+        if operation is None or not operations.request_abort(
+                session, operation.id):
+            raise errors.Conflict(
+                f'Restore {restore_id} is {restore.status}: it has ended.')
+        return operation.id
+
     def _own(self, session, caller, checkpoint_id, provider_id):
         return checkpoints.get(session, checkpoint_id, caller.project_id,
                                provider_id)

@@ -188,7 +188,8 @@ class Hooks:
     def _outcome(self, resource, hook, call):
         """Call a hook; return how its step ended, and why if not well."""
         try:
-            self._journal.lease.check()
+            # What on_prepare_begin started must end.
+            self._journal.lease.check(is_ending=hook == 'on_prepare_finish')
             call()
             return 'done', None
         except INTERRUPTIONS:

@@ -27,7 +27,9 @@ class Lease:
         self._trusted_seconds = seconds * TRUSTED
         self._renewed_at = since
         self._interrupt = None
+        self._hears_aborts = True
         self._wake = threading.Event()
+        self._lock = threading.Lock()
 
     def renewed(self, since):
         """The row's lease was prolonged by a statement sent at ``since``."""
@@ -46,16 +48,33 @@ class Lease:
         """Somebody wants the operation to end."""
         self._end(errors.Aborted('Aborted on request.'))
 
-    def check(self):
+    def stop_hearing_aborts(self):
+        """Let what is left be done in any case: it brings things in order.
+
+        Return whether an abort was asked for before.
+        """
+        with self._lock:
+            self._hears_aborts = False
+            if not self._is_aborted:
+                return False
+            self._interrupt = None
+            self._wake.clear()
+            return True
+
+    def check(self, is_ending=False):
         """Raise what forbids to work on.
 
+        :param is_ending: this ends what was begun: an abort does not forbid
+            it
         :raises errors.Fenced: the lease is lost, or may be by now
         :raises errors.Stopping: the service is stopping
         :raises errors.Aborted: the operation shall end
         """
         self.check_owned()
-        if self._interrupt is not None:
-            raise self._interrupt
+        interrupt = self._interrupt
+        if interrupt is not None and not (
+                is_ending and isinstance(interrupt, errors.Aborted)):
+            raise interrupt
 
     def check_owned(self):
         """Raise what forbids to write down what was done.
@@ -84,7 +103,21 @@ class Lease:
         self._wake.wait(seconds)
         self.check()
 
+    @property
+    def _is_aborted(self):
+        return isinstance(self._interrupt, errors.Aborted)
+
     def _end(self, error):
-        if not isinstance(self._interrupt, errors.Fenced):
-            self._interrupt = error
-        self._wake.set()
+        """Take the weightier one of two reasons to end."""
+        with self._lock:
+            if isinstance(error, errors.Aborted) and not self._hears_aborts:
+                return
+            if self._interrupt is None or (
+                    _weight(error) > _weight(self._interrupt)):
+                self._interrupt = error
+            self._wake.set()
+
+
+def _weight(error):
+    return (errors.Aborted, errors.Stopping, errors.Fenced).index(
+        type(error))

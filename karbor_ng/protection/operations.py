@@ -111,6 +111,8 @@ def _run(tools, operation, lease):
     verb = VERBS[operation.type](attempt)
     reason = _work(attempt, verb)
     lease.check_owned()
+    if lease.stop_hearing_aborts():
+        return verb.abort()
     return verb.finish(reason)
 
 
@@ -122,6 +124,7 @@ def _work(attempt, verb):
                 f'it died.')
     try:
         _open_session(attempt)
+        attempt.lease.check()
         verb.work()
     except hooks.INTERRUPTIONS:
         raise

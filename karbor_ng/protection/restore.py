@@ -108,6 +108,14 @@ class Restore(verb.Verb):
         """What a restore made that failed, or gave up, is of no use."""
         return resource in self._unwanted
 
+    def abort(self):
+        """Remove all that was restored by now."""
+        for row in self.journal.resources():
+            if row.status != 'skipped':
+                self.journal.set_resource(row, status='error', new_id=None,
+                                          reason=verb.ABORTED)
+        return self.finish(verb.ABORTED)
+
     def finish(self, reason):
         for row in self.journal.resources():
             if row.status == 'restoring':

@@ -189,6 +189,8 @@ class ProtectionService:
         with self._lock:
             if self._stopping.is_set():
                 held.stop()
+            if operation.abort_requested:
+                held.abort()
             key = operation.id, operation.attempt
             future = self._operations.submit(self._run, operation, held, key)
             self._running[key] = held, future

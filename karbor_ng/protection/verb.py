@@ -14,6 +14,9 @@ from karbor_ng.resource import Resource
 
 LOG = logging.getLogger(__name__)
 
+#: Why something did not end well that somebody has aborted.
+ABORTED = 'Aborted on request.'
+
 
 class Verb:
     """The work of one operation type, for one attempt.
@@ -44,6 +47,14 @@ class Verb:
         :param reason: why the whole operation failed, or None
         """
         raise NotImplementedError
+
+    def abort(self):
+        """Remove what was made, write the end; return as :meth:`finish`.
+
+        Called instead of :meth:`finish` when somebody asked for it before
+        the work had ended.
+        """
+        return self.finish(ABORTED)
 
     @property
     def prefix(self):

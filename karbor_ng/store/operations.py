@@ -169,6 +169,19 @@ def hand_back(session, operation_id, attempt):
                  Operation.state == 'running')
 
 
+def request_abort(session, operation_id):
+    """Ask that a protect or restore operation ends; return whether it may.
+
+    Its worker hears of it with the next renewal of its lease. An operation
+    that is just ending may still end well.
+    """
+    return bool(query.change(
+        session, Operation, {'abort_requested': True},
+        Operation.id == operation_id,
+        Operation.type.in_(('protect', 'restore')),
+        Operation.state.in_(('queued', 'running'))))
+
+
 def requeue_lapsed(session, operation_id):
     """Queue an operation again whose worker let its lease run out.
 
@@ -196,6 +209,12 @@ def finish(session, operation_id, attempt, state, error_info=None):
                         Operation.state == 'running'):
         raise errors.Fenced(
             f'Operation {operation_id} is not attempt {attempt} any more.')
+
+
+def restore_of(session, restore_id):
+    """Return the operation of a restore, or None."""
+    return session.execute(sa.select(Operation).where(
+        Operation.restore_id == restore_id)).scalars().first()
 
 
 def protect_of(session, checkpoint_id):

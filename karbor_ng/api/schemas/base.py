@@ -42,3 +42,7 @@ def envelope(noun, properties, required=(), **rules):
             },
         },
     }
+
+
+#: The only thing that can be done with what is running.
+ABORT = envelope('abort', {})

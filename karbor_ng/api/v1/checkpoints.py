@@ -10,6 +10,7 @@ from karbor_ng import errors
 from karbor_ng.api import dry_runs
 from karbor_ng.api import listing
 from karbor_ng.api import validation
+from karbor_ng.api.schemas import base as base_schemas
 from karbor_ng.api.schemas import checkpoints as schemas
 from karbor_ng.api.v1 import base
 from karbor_ng.api.v1 import dry_runs as dry_run_views
@@ -17,6 +18,7 @@ from karbor_ng.store import checkpoints
 from karbor_ng.store import plans
 from karbor_ng.store import providers
 
+_ABORT = validation.Body(base_schemas.ABORT)
 _CREATE = validation.Body(schemas.CREATE)
 _FILTERS = ('plan_id', 'status', 'start_date', 'end_date')
 _SORT_KEYS = {'created_at': 'created_at', 'id': 'id', 'status': 'status'}
@@ -73,6 +75,16 @@ class Checkpoints(base.Controller):
         checkpoint = self._one(req, provider_id, checkpoint_id,
                                'provider:checkpoint_delete')
         self._tools.client.delete(
+            self._caller(req, checkpoint.project_id), checkpoint_id,
+            provider_id)
+        return {}
+
+    @base.verb
+    def act(self, req, resp, provider_id, checkpoint_id):
+        checkpoint = self._one(req, provider_id, checkpoint_id,
+                               'provider:checkpoint_abort')
+        _ABORT.read(req)
+        self._tools.client.abort_checkpoint(
             self._caller(req, checkpoint.project_id), checkpoint_id,
             provider_id)
         return {}

@@ -7,12 +7,14 @@ import collections
 from karbor_ng.api import dry_runs
 from karbor_ng.api import listing
 from karbor_ng.api import validation
+from karbor_ng.api.schemas import base as base_schemas
 from karbor_ng.api.schemas import restores as schemas
 from karbor_ng.api.v1 import base
 from karbor_ng.api.v1 import dry_runs as dry_run_views
 from karbor_ng.store import checkpoints
 from karbor_ng.store import restores
 
+_ABORT = validation.Body(base_schemas.ABORT)
 _CREATE = validation.Body(schemas.CREATE)
 _SORT_KEYS = {'created_at': 'created_at', 'id': 'id', 'status': 'status'}
 
@@ -52,6 +54,15 @@ class Restores(base.Controller):
                 checkpoint, rows, parameters)
         return dry_run_views.view(found, provider.id, checkpoint.plan_id,
                                   checkpoint.id)
+
+    @base.verb
+    def act(self, req, resp, restore_id):
+        validation.check_uuid(restore_id, 'restore_id')
+        restore = self._read(req, restores.get, restore_id, 'restore:abort')
+        _ABORT.read(req)
+        self._tools.client.abort_restore(
+            self._caller(req, restore.project_id), restore_id)
+        return {}
 
     @base.verb
     def show(self, req, resp, restore_id):

@@ -30,6 +30,7 @@ ROUTES = {
         'GET': 'checkpoints.list', 'POST': 'checkpoints.create'},
     'v1/*/providers/*/checkpoints/*': {
         'GET': 'checkpoints.show', 'DELETE': 'checkpoints.delete'},
+    'v1/*/providers/*/checkpoints/*/action': {'POST': 'checkpoints.act'},
     'v1/*/protectables': {'GET': 'protectables.list'},
     'v1/*/protectables/*': {'GET': 'protectables.show'},
     'v1/*/protectables/*/instances': {'GET': 'protectables.list_instances'},
@@ -39,6 +40,7 @@ ROUTES = {
         'GET': 'plans.show', 'PUT': 'plans.update', 'DELETE': 'plans.delete'},
     'v1/*/restores': {'GET': 'restores.list', 'POST': 'restores.create'},
     'v1/*/restores/*': {'GET': 'restores.show'},
+    'v1/*/restores/*/action': {'POST': 'restores.act'},
     'v1/*/operation_logs': {'GET': 'operation_logs.list'},
     'v1/*/operation_logs/*': {'GET': 'operation_logs.show'},
 }

@@ -69,6 +69,18 @@ def resume(conf):
     print('It is queued again: whoever is free goes on with it.')
 
 
+def abort(conf):
+    """Ask that a protect or restore ends, and what it made is removed."""
+    db = verb.database(conf)
+    operation = db.read(operations.get, conf.noun.id)
+    if not db.write(operations.request_abort, operation.id):
+        raise errors.Conflict(
+            f'Operation {operation.id}, {operation.type}, is '
+            f'{operation.state}: only protect and restore operations can be '
+            f'aborted, while they are queued or running.')
+    print('It is asked to end: see "operation show" in some seconds.')
+
+
 def _refuse(operation):
     """:raises errors.Conflict: always; says what to do instead"""
     if operation.state == 'running':
@@ -151,6 +163,12 @@ NOUN = verb.Noun('What services work on, for all projects.', {
         'Print an operation, the hooks of plugins that have ended, and what '
         'it has made in clouds.',
         (_ID, verb.FORMAT)),
+    'abort': verb.Verb(
+        abort,
+        'Ask that a protect or restore operation ends: its worker removes '
+        'what was made so far, and the checkpoint ends as error, the '
+        'restore as failed. Users may ask for it too.',
+        (_ID,)),
     'resume': verb.Verb(
         resume,
         'Queue an operation again whose worker has let its lease run out, '

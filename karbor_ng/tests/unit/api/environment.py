@@ -42,6 +42,7 @@ PLAN_ID = '9e5475d2-6425-4986-9136-a4f09642297f'
 CHECKPOINT_ID = 'dcb20606-ad71-40a3-80e4-ef0fafdad0c3'
 RUNNING_CHECKPOINT_ID = '5a1f6c0e-6a5c-4a8e-9f5b-0c3f7f1d2e44'
 RESTORE_ID = '22b82aa7-9179-4c71-bba2-caf5c0e68db7'
+RUNNING_RESTORE_ID = '0c8e2f5b-9f0e-4a55-8d36-7d1f0b1f9c11'
 OPERATION_ID = '7a16c731-0658-47dd-aa3b-98ee21830e23'
 SYSTEM_VOLUME = '25336116-f38e-4c22-81ad-e9b7bd71ba51'
 DATA_VOLUME = '33b6bb0b-1157-4e66-8553-1c9e14b1c7ba'
@@ -181,6 +182,25 @@ class Api(fixtures.Fixture):
     def add_history(self, project_id=PROJECT):
         """Add a plan and what was done with it, under the ids above."""
         self.db.write(_add_history, project_id)
+
+    def add_running(self, project_id=PROJECT):
+        """Add what works on the history: a protect and a restore."""
+        self.db.write(_add_running, project_id)
+
+
+def _add_running(session, project_id):
+    shared = {'project_id': project_id, 'user_id': 'demo',
+              'provider_id': PROVIDER_ID}
+    restores.create(session, {
+        **shared, 'id': RUNNING_RESTORE_ID, 'checkpoint_id': CHECKPOINT_ID,
+        'parameters': {}, 'status': 'started'})
+    for kind, checkpoint_id, restore_id in (
+            ('protect', RUNNING_CHECKPOINT_ID, None),
+            ('restore', CHECKPOINT_ID, RUNNING_RESTORE_ID)):
+        operations.create(session, {
+            **shared, 'id': small.new_id(), 'type': kind,
+            'plan_id': PLAN_ID, 'checkpoint_id': checkpoint_id,
+            'restore_id': restore_id})
 
 
 def _add_history(session, project_id):

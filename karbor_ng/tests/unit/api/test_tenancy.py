@@ -52,10 +52,16 @@ ANSWERS = [
     ('GET providers/*/checkpoints/*', CHECKPOINT, None, 200, 200, 403, 404),
     ('DELETE providers/*/checkpoints/*', CHECKPOINT, None,
      200, 403, 403, 404),
+    ('POST providers/*/checkpoints/*/action',
+     f'{good.CHECKPOINTS}/{environment.RUNNING_CHECKPOINT_ID}/action',
+     {'abort': {}}, 200, 403, 403, 404),
     ('GET restores', '/restores', None, 200, 200, 403, 200),
     ('POST restores', '/restores', {'restore': good.RESTORE},
      200, 403, 403, 404),
     ('GET restores/*', f'/restores/{RESTORE_ID}', None, 200, 200, 403, 404),
+    ('POST restores/*/action',
+     f'/restores/{environment.RUNNING_RESTORE_ID}/action', {'abort': {}},
+     200, 403, 403, 404),
     ('GET operation_logs', '/operation_logs', None, 200, 200, 403, 200),
     ('GET operation_logs/*', f'/operation_logs/{OPERATION_ID}', None,
      200, 200, 403, 404),
@@ -72,6 +78,8 @@ class MatrixTest(testscenarios.WithScenarios, base.BaseTestCase):
         super().setUp()
         self.api = self.useFixture(environment.Api())
         self.api.add_history()
+        if '/action' in self.row[0]:
+            self.api.add_running()
         route, self.path, self.body, *self.expected = self.row
         self.method = route.partition(' ')[0]
 

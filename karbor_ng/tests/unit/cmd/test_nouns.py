@@ -174,6 +174,26 @@ class OperationResumeTest(NounTest):
             'operation', 'resume', self.ended('done')))
 
 
+class OperationAbortTest(NounTest):
+
+    def test_what_is_queued_or_running(self):
+        for operation_id in self.operation(), self.claimed(60, type='restore',
+                                                           restore_id='r'):
+            for _ in range(2):
+                self.assertIn('asked to end',
+                              self.said('operation', 'abort', operation_id))
+            self.assertTrue(self.told(
+                'operation', 'show', operation_id)['abort_requested'])
+
+    def test_others_are_refused(self):
+        for operation_id, text in (
+                (self.operation(type='delete'), 'delete, is queued'),
+                (self.ended(), 'is failed'), (self.ended('done'), 'is done'),
+                ('x', 'no operation')):
+            self.assertIn(text,
+                          self.refusal('operation', 'abort', operation_id))
+
+
 class ServiceTest(NounTest):
 
     def seen(self, service_id):
