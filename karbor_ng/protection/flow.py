@@ -52,7 +52,11 @@ class _Hook(task.Task):
 
     def __init__(self, name, run_hook, node, hook):
         super().__init__(name=name)
-        self._call = context.carried(lambda: run_hook(node, hook))
+
+        def call():
+            with context.about(node):
+                run_hook(node, hook)
+        self._call = context.carried(call)
 
     def execute(self):
         self._call()

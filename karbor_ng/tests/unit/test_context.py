@@ -156,6 +156,8 @@ class WorkerTest(base.BaseTestCase):
         self.assertRegex(of_it[-1], r'Ended protect .*: .* after \d+\.\d s$')
         failure, = self.lines.with_words('of OS::Test::Draft bad failed')
         self.assertIn(failure, of_it)
+        self.assertIn(f'[protect {operation.id} OS::Test::Draft bad] ',
+                      failure)
 
     def test_lines_of_two_operations_are_told_apart(self):
         for request in ('req-1', 'req-2'):
