@@ -98,12 +98,16 @@ class ProtectionHints:
         """Say that an operation waits for a worker."""
         self._cast('operation_queued', operation_id=operation_id)
 
+    def operation_aborted(self, operation_id):
+        """Say that somebody has asked an operation to end."""
+        self._cast('operation_aborted', operation_id=operation_id)
+
     def _cast(self, method, **arguments):
         try:
             self._client.prepare(fanout=True).cast({}, method, **arguments)
         except Exception:  # noqa: BLE001  (whatever the driver raises)
             LOG.warning('The broker did not take the hint %s %s; the next '
-                        'sweep will find it.', method, arguments)
+                        'sweep or renewal will find it.', method, arguments)
 
 
 def protection_server(rpc_transport, host, endpoint):

@@ -23,7 +23,8 @@ from karbor_ng.store import restores
 class ProtectionClient:
     """Accepts operations.
 
-    :param hints: has ``operation_queued(operation_id)``
+    :param hints: has ``operation_queued(operation_id)`` and
+        ``operation_aborted(operation_id)``
     """
 
     def __init__(self, conf, db, hints):
@@ -168,8 +169,9 @@ class ProtectionClient:
         :raises errors.NotFound: no such checkpoint in the caller's project
         :raises errors.Conflict: it is not being protected
         """
-        self._hints.operation_queued(self._db.write(
-            self._abort_checkpoint, caller, checkpoint_id, provider_id))
+        operation_id = self._db.write(
+            self._abort_checkpoint, caller, checkpoint_id, provider_id)
+        self._hints.operation_aborted(operation_id=operation_id)
 
     def _abort_checkpoint(self, session, caller, checkpoint_id,
                           provider_id):
@@ -191,8 +193,9 @@ class ProtectionClient:
         :raises errors.NotFound: no such restore in the caller's project
         :raises errors.Conflict: it has ended
         """
-        self._hints.operation_queued(
-            self._db.write(self._abort_restore, caller, restore_id))
+        operation_id = self._db.write(
+            self._abort_restore, caller, restore_id)
+        self._hints.operation_aborted(operation_id=operation_id)
 
     def _abort_restore(self, session, caller, restore_id):
         restore = restores.get(session, restore_id, caller.project_id)

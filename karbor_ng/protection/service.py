@@ -74,6 +74,7 @@ class ProtectionService:
         self._turned_at = dict.fromkeys(('sweep', 'renew'), time.monotonic())
         self._lock = threading.Lock()
         self._look_now = threading.Event()
+        self._renew_now = threading.Event()
         self._stopping = threading.Event()
         self._stopped = threading.Event()
         self._looked = threading.Event()
@@ -102,6 +103,7 @@ class ProtectionService:
         futures.wait([future for _held, future in running.values()],
                      timeout=self._conf.graceful_shutdown_timeout)
         self._stopped.set()
+        self._renew_now.set()
         self._operations.shutdown(wait=False, cancel_futures=True)
         self._pools.shutdown()
         self._say_goodbye()
@@ -145,6 +147,14 @@ class ProtectionService:
     def operation_queued(self, context=None, operation_id=None):
         """Look for work now."""
         self._look_now.set()
+
+    def operation_aborted(self, context=None, operation_id=None):
+        """Renew now, if it is ours: that tells what is to end."""
+        with self._lock:
+            is_ours = any(running_id == operation_id
+                          for running_id, _attempt in self._running)
+        if is_ours:
+            self._renew_now.set()
 
     # The sweep
 
@@ -226,7 +236,11 @@ class ProtectionService:
 
     def _renew_loop(self):
         pause = 0
-        while not self._stopped.wait(pause):
+        while True:
+            self._renew_now.wait(pause)
+            self._renew_now.clear()
+            if self._stopped.is_set():
+                return
             self._turned_at['renew'] = time.monotonic()
             try:
                 self._renew()

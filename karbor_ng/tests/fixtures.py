@@ -256,9 +256,13 @@ class Hints:
 
     def __init__(self):
         self.queued = []
+        self.aborted = []
 
     def operation_queued(self, operation_id):
         self.queued.append(operation_id)
+
+    def operation_aborted(self, operation_id):
+        self.aborted.append(operation_id)
 
 
 PROJECT = 'f1f2f3f4f5f64718a9b0c1d2e3f40506'

@@ -115,6 +115,10 @@ class Hints:
         for worker in self.workers:
             worker.operation_queued(operation_id=operation_id)
 
+    def operation_aborted(self, operation_id):
+        for worker in self.workers:
+            worker.operation_aborted(operation_id=operation_id)
+
 
 class Deployment(fixtures.Fixture):
     """Database, bank, registry, front door, and workers as wanted.

@@ -226,6 +226,21 @@ class ProtectTest(AbortTestCase):
         self.made('backup')
 
 
+class HintTest(AbortTestCase):
+    """With leases that are renewed every minute."""
+
+    options = {'lease_seconds': 240}
+
+    def test_a_hint_is_heard_at_once(self):
+        self.control(hang={'v1': ['backup']})
+        checkpoint_id = self.site.protect([(VOLUME, 'v1')])
+        self.made('backup')
+        started = time.monotonic()
+        self.abort(checkpoint_id)
+        self.check_aborted(checkpoint_id)
+        self.assertLess(time.monotonic() - started, 30)
+
+
 class RestoreTest(AbortTestCase):
 
     def test_amid_the_work(self):

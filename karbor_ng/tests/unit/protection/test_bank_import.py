@@ -47,9 +47,12 @@ TABLES = {
 class ImportTestCase(fixtures.DatabaseTest):
     """Checkpoints of disks and of a family, and then no database."""
 
+    options: dict = {}
+
     def setUp(self):
         super().setUp()
-        self.site = self.useFixture(test_stream_life.Deployment(self.db))
+        self.site = self.useFixture(test_stream_life.Deployment(
+            self.db, **self.options))
         self.site.registry.put_graph(FAMILY)
         self.disks = test_stream_life.DiskProtection
         self.disks.disks.update(d1=DATA, d2=DATA[::-1])
