@@ -50,6 +50,7 @@ class Worker(cotyledon.Service):
 
 def main():
     """Serve until SIGTERM; SIGHUP reads the configuration files again."""
+    systemd.take_over()
     try:
         conf = configuration.load(sys.argv[1:])
         log.setup(conf, 'karbor')

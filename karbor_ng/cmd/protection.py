@@ -124,6 +124,7 @@ def _check_banks(found):
 
 def main():
     """Work until SIGTERM; SIGHUP reads the configuration files again."""
+    systemd.take_over()
     try:
         conf = configuration.load(sys.argv[1:])
         log.setup(conf, 'karbor')

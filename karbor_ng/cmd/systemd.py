@@ -18,9 +18,23 @@ LOG = logging.getLogger(__name__)
 PAUSE_SECONDS = 30
 
 
+_ADDRESS = 'KARBOR_NOTIFY_SOCKET'
+
+
+def take_over():
+    """Let nobody but us tell systemd anything; programs begin with it.
+
+    Cotyledon would say that it is ready before any worker has begun, and
+    hide the socket from all of them.
+    """
+    address = os.environ.pop('NOTIFY_SOCKET', None)
+    if address:
+        os.environ[_ADDRESS] = address
+
+
 def tell(*words):
     """Send assignments such as ``READY=1``; see sd_notify(3)."""
-    address = os.environ.get('NOTIFY_SOCKET')
+    address = os.environ.get(_ADDRESS)
     if not address:
         return
     if address.startswith('@'):

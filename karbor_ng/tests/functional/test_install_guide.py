@@ -20,6 +20,7 @@ import sys
 import uuid
 
 import fixtures
+from testtools import content
 
 from karbor_ng.tests.functional import base
 from karbor_ng.tests.functional import units
@@ -194,6 +195,8 @@ class GuideTest(base.StackTestCase):
     def remove(self):
         """Remove what the guide has made outside of our directory."""
         self.run_script('systemctl stop karbor-api karbor-protection')
+        for log in (self.root / 'run').glob('*.log'):
+            self.addDetail(log.name, content.text_content(log.read_text()))
         for volume in self.demo.cloud.block_storage.volumes(
                 name=f'{self.name}-volume'):
             self.remove_volume(volume)

@@ -5,6 +5,7 @@
 import os
 import pathlib
 import signal
+import socket
 import subprocess
 import sys
 
@@ -140,11 +141,15 @@ class RunningTest(ProgramTestCase):
         self.values['providers'] = self.site.provider_directory
         self.log = open(os.path.join(self.path, 'log'), 'w')
         self.addCleanup(self.log.close)
-        self.process = subprocess.Popen(
-            self.command(), stdout=self.log, stderr=self.log, start_new_session=True)
+        self.start()
         self.addCleanup(self.kill)
         self.site.wait(self.worker)
         self.site.wait(self.site._is_offered)
+
+    def start(self, **environment):
+        self.process = subprocess.Popen(
+            self.command(), stdout=self.log, stderr=self.log,
+            start_new_session=True, env=dict(os.environ, **environment))
 
     def kill(self):
         if self.process.poll() is None:
@@ -165,6 +170,20 @@ class RunningTest(ProgramTestCase):
     def assertWorks(self):
         checkpoint_id = self.site.protect([(VOLUME, 'v1')])
         self.assertEqual('available', self.site.ended(checkpoint_id).status)
+
+    def test_systemd_hears_that_it_is_ready_and_lives(self):
+        path = os.path.join(self.path, 'notify')
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
+            channel.bind(path)
+            channel.settimeout(60)
+            self.db.write(providers.withdraw, 'here', [])
+            self.process.send_signal(signal.SIGTERM)
+            self.process.wait(30)
+            self.start(NOTIFY_SOCKET=path, WATCHDOG_USEC='300000')
+            self.assertEqual(b'READY=1', channel.recv(1000))
+            self.assertEqual('here', self.db.read(_host))
+            self.assertIn(b'1 of 1 providers', channel.recv(1000))
+            self.assertEqual(b'WATCHDOG=1', channel.recv(1000))
 
     def test_works_until_told_to_stop(self):
         self.assertWorks()

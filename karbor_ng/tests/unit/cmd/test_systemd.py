@@ -46,6 +46,8 @@ class HeartbeatTest(base.BaseTestCase):
         self.useFixture(fixtures.EnvironmentVariable('NOTIFY_SOCKET', path))
         self.useFixture(fixtures.EnvironmentVariable(
             'WATCHDOG_USEC', '60000'))
+        self.useFixture(fixtures.EnvironmentVariable(systemd._ADDRESS))
+        systemd.take_over()
         self.log = self.useFixture(fixtures.FakeLogger())
         self.service = Service()
 
@@ -90,9 +92,12 @@ class HeartbeatTest(base.BaseTestCase):
         self.service.described = 'well again'
         self.assertEqual('STATUS=well again', self.heard())
 
+    def test_others_can_not_speak_for_us(self):
+        self.assertNotIn('NOTIFY_SOCKET', os.environ)
+
     def test_nobody_listens(self):
         self.socket.close()
-        os.unlink(os.environ['NOTIFY_SOCKET'])
+        os.unlink(os.environ[systemd._ADDRESS])
         systemd.tell('READY=1')
         self.assertIn('does not listen', self.log.output)
 
@@ -101,6 +106,8 @@ class WithoutSystemdTest(base.BaseTestCase):
 
     def test_nothing_happens(self):
         self.useFixture(fixtures.EnvironmentVariable('NOTIFY_SOCKET'))
+        self.useFixture(fixtures.EnvironmentVariable(systemd._ADDRESS))
         log = self.useFixture(fixtures.FakeLogger())
+        systemd.take_over()
         systemd.tell('READY=1')
         self.assertEqual('', log.output)
