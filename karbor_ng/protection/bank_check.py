@@ -271,7 +271,8 @@ class CloudCheck:
             return
         by_tag = {thing.external.tag: thing for thing in self._things(kind)}
         for thing in before:
-            yield from self._gone(kind, thing, found)
+            if thing.provider_id == self._provider.id:
+                yield from self._gone(kind, thing, found)
         tags = collections.Counter(found.values())
         for external_id, tag in sorted(found.items()):
             thing = by_tag.get(tag)
@@ -281,12 +282,12 @@ class CloudCheck:
                     f'It has the tag {tag}, which no row has: another '
                     f'deployment may have made it, or a database that is '
                     f'lost.')
-            else:
+            elif thing.provider_id == self._provider.id:
                 yield from self._there(kind, thing, external_id, tags[tag])
 
     def _things(self, kind):
-        return self._db.read(audit.things, self._provider.id, kind.service,
-                             kind.name, self._project_id)
+        return self._db.read(audit.things, kind.service, kind.name,
+                             self._project_id)
 
     def _gone(self, kind, thing, found):
         external = thing.external

@@ -28,6 +28,7 @@ class Thing:
     """
 
     external: External
+    provider_id: str
     project_id: str
     checkpoint_status: str
     ended_seconds: float | None
@@ -83,22 +84,22 @@ def stream_keys(session, stream_id):
         .order_by(models.StreamPart.number)).scalars().all()
 
 
-def things(session, provider_id, service, kind, project_id=None):
+def things(session, service, kind, project_id=None):
     """Return what protecting has made of a kind, as :class:`Thing`."""
-    ended = _ended_seconds(session, Operation.provider_id == provider_id)
-    wanted = [Operation.provider_id == provider_id,
-              Operation.type == 'protect', External.service == service,
+    ended = _ended_seconds(session, sa.true())
+    wanted = [Operation.type == 'protect', External.service == service,
               External.kind == kind]
     if project_id is not None:
         wanted.append(Operation.project_id == project_id)
     rows = session.execute(
-        sa.select(External, Operation.project_id, Checkpoint.status)
+        sa.select(External, Operation.provider_id, Operation.project_id,
+                  Checkpoint.status)
         .join(Operation, Operation.id == External.operation_id)
         .join(Checkpoint, Checkpoint.id == Operation.checkpoint_id)
         .where(*wanted))
-    return [Thing(external, project, status,
+    return [Thing(external, provider, project, status,
                   ended.get(external.checkpoint_id))
-            for external, project, status in rows]
+            for external, provider, project, status in rows]
 
 
 def _ended_seconds(session, condition):

@@ -52,7 +52,7 @@ def show(conf):
     lists = {name: found.pop(name) for name in ('steps', 'externals')}
     verb.show_one(conf, found)
     for name, columns in (('steps', _STEP), ('externals', _EXTERNAL)):
-        print(f'{name}: {"" if lists[name] else "none"}')
+        print(f'{name}:' if lists[name] else f'{name}: none')
         if lists[name]:
             verb.show_rows(conf, columns, lists[name])
 

@@ -298,6 +298,23 @@ class CloudTest(CheckTestCase):
         self.site.registry.create(fixtures.new_id(), {'label': 'backup'})
         self.assertIsNone(self.one('backup of somebody').repair)
 
+    def test_of_another_provider(self):
+        row = self.site.db.write(checkpoints.create,
+                                 fixtures.checkpoint_values())
+        operation = self.site.db.write(
+            operations.create,
+            fixtures.operation_values(checkpoint_id=row.id))
+        external = self.site.db.write(externals.put, fixtures.external_values(
+            operation.id, checkpoint_id=row.id, service='noop',
+            kind='backup'))
+        object_id = self.site.registry.create(external.tag,
+                                              {'label': 'backup'})
+        self.site.db.write(externals.change, external.id, state='exists',
+                           external_id=object_id)
+        self.assertEqual([], self.check())
+        self.site.registry.remove(object_id)
+        self.assertEqual([], self.check())
+
     def test_while_an_operation_goes_on(self):
         self.stop()
         self.site.delete(self.id)
