@@ -13,7 +13,7 @@ class ProjectTest(application.ApplicationTestCase):
 
     def test_a_project_is_everything_in_it(self):
         alone = self.tenant.create_volume(os.urandom(base.MIB), name='alone')
-        digest = tenant.volume_sha256(alone.id)
+        digest = tenant.volume_digest(alone.id)
         self.volumes.append(alone)
         other_image = self.upload('the-other-image')
         self.images.append(other_image)
@@ -26,7 +26,7 @@ class ProjectTest(application.ApplicationTestCase):
         self.destroy()
         ids = self.new_ids(self.restore(path))
         self.check_servers(ids)
-        self.assertEqual(digest, tenant.volume_sha256(ids[alone.id]))
+        self.assertEqual(digest, tenant.volume_digest(ids[alone.id]))
         self.assertNotIn(broken, ids)
         restored = self.tenant.cloud.image.get_image(ids[other_image.id])
         self.assertEqual('the-other-image', restored.name)
