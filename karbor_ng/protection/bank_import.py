@@ -10,6 +10,7 @@ services never do this.
 import collections
 import dataclasses
 import datetime
+import logging
 import uuid
 
 import jsonschema
@@ -24,7 +25,10 @@ from karbor_ng.protection import manifest
 from karbor_ng.protection import old_bank
 from karbor_ng.store import checkpoints
 from karbor_ng.store import models
+from karbor_ng.store import plans
 from karbor_ng.store import streams
+
+LOG = logging.getLogger(__name__)
 
 _TEXT = {'type': 'string'}
 _OBJECT = {'type': 'object'}
@@ -45,7 +49,7 @@ _SCHEMA = jsonschema.Draft202012Validator({
     'properties': {
         'status': {'enum': ['available', 'error']},
         'created_at': _TEXT, 'finished_at': _TEXT, 'graph': _TEXT,
-        'plan': {'type': 'object', 'required': ['id', 'resources']},
+        'plan': {'type': 'object', 'required': ['id', 'name', 'resources']},
         'operation': {'type': 'object', 'required': ['id', 'attempt']},
         'resources': {'type': 'array', 'items': {
             'type': 'object',
@@ -92,6 +96,47 @@ def import_all(db, provider, is_dry=False):
             continue
         if what is not None:
             yield Outcome(project_id, checkpoint_id, what)
+
+
+def import_plans(db, provider):
+    """Insert plans that are not there, as the newest checkpoint has them.
+
+    Plans that were deleted while a checkpoint of theirs lives come back too.
+    Return how many were inserted.
+    """
+    db.read(refuse_other_bank, provider)
+    newest = {}
+    for found in _sound_manifests(provider):
+        known = newest.get(found['plan']['id'])
+        if known is None or (_time(known['created_at'])
+                             < _time(found['created_at'])):
+            newest[found['plan']['id']] = found
+    return sum(db.write(_insert_plan, found) for found in newest.values())
+
+
+def _sound_manifests(provider):
+    for project_id, checkpoint_id in contents.checkpoints(provider.bank):
+        try:
+            found = manifest.read(provider.bank, project_id, checkpoint_id)
+            if found is not None:
+                check(found, provider, project_id, checkpoint_id)
+                yield found
+        except (errors.BankError, errors.Conflict) as problem:
+            LOG.info('No plan of checkpoint %s: %s', checkpoint_id, problem)
+
+
+def _insert_plan(session, found):
+    plan = found['plan']
+    if session.get(models.Plan, plan['id']) is not None:
+        return 0
+    plans.create(session, {
+        'id': plan['id'], 'project_id': found['project_id'],
+        'user_id': found.get('user_id'), 'provider_id': found['provider_id'],
+        'name': plan['name'], 'description': plan.get('description'),
+        'status': 'suspended', 'resources': plan['resources'],
+        'parameters': plan.get('parameters') or {},
+        'created_at': _time(found['created_at'])})
+    return 1
 
 
 def import_old(db, provider, is_dry=False):

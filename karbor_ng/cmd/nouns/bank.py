@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """karbor-manage bank: what lies in the banks of providers."""
 
+import sys
+
 from karbor_ng import errors
 from karbor_ng import keystone
 from karbor_ng.cmd.nouns import verb
@@ -24,6 +26,9 @@ def import_all(conf):
              'reason': one.reason}
             for one in read(db, provider, conf.noun.dry_run)]
     verb.show_rows(conf, _OUTCOME, rows)
+    if conf.noun.plans and not conf.noun.dry_run:
+        print(f'{bank_import.import_plans(db, provider)} plans imported.',
+              file=sys.stderr)
     return int(any(row['outcome'] == 'refused' for row in rows))
 
 
@@ -111,6 +116,10 @@ NOUN = verb.Noun('What lies in the banks of providers.', {
          (('--dry-run',), {
              'action': 'store_true',
              'help': 'Only print what would be done.'}),
+         (('--plans',), {
+             'action': 'store_true',
+             'help': 'Make the plans again, too, as their newest checkpoints '
+                     'have them. Plans that were deleted come back as well.'}),
          (('--karbor',), {
              'action': 'store_true',
              'help': 'Import what the old Karbor left in the same place '

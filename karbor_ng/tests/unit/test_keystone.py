@@ -13,6 +13,8 @@ import fixtures
 from keystoneauth1 import exceptions
 from keystoneauth1 import fixture as keystone_fixture
 from keystoneauth1 import loading
+from keystoneauth1.access import access
+from keystoneauth1.identity import access as access_plugin
 from oslo_config import cfg
 from oslo_context import fixture as context_fixture
 from oslotest import base
@@ -607,3 +609,20 @@ class SingleUserAuthTest(SingleUser):
     def test_without_keystone(self):
         self.answer(status_code=503)
         self.assertRefused(503, self.get(X_Auth_Token='good'))
+
+
+class SeenProjectTest(base.BaseTestCase):
+    """Whose things an operator's session sees."""
+
+    def session(self, *roles):
+        body = token_body(project_id='p')
+        for role in roles:
+            body.add_role(name=role)
+        return keystone.Session(auth=access_plugin.AccessInfoPlugin(
+            access.create(body=body, auth_token='token')))
+
+    def test_admins_see_all(self):
+        self.assertIsNone(keystone.seen_project(self.session('admin')))
+
+    def test_others_see_their_own(self):
+        self.assertEqual('p', keystone.seen_project(self.session()))

@@ -61,6 +61,13 @@ class ImportTest(BankTest):
         found = self.db.read(environment.checkpoints.get, checkpoint_id)
         self.assertEqual('available', found.status)
 
+    def test_plans(self):
+        self.protect()
+        for number in 1, 0:
+            code, _out, err = self.run_verb('bank', 'import', '--plans')
+            self.assertEqual((0, f'{number} plans imported.'),
+                             (code, err.strip()))
+
     def test_no_such_provider(self):
         self.protect()
         said = self.refusal('bank', 'import', '--provider', 'other')

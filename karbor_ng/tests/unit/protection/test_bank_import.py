@@ -15,6 +15,7 @@ from karbor_ng.protection import contents
 from karbor_ng.protection import providers
 from karbor_ng.store import models
 from karbor_ng.store import operations
+from karbor_ng.store import plans
 from karbor_ng.store import query
 from karbor_ng.store import restores
 from karbor_ng.tests import fixtures
@@ -173,6 +174,29 @@ class LostDatabaseTest(ImportTestCase):
         self.site.ended(first, 'deleted')
         restore = self.site.restored(self.site.restore(second))
         self.assertEqual('success', restore.status)
+
+
+class PlanTest(ImportTestCase):
+
+    def test_the_newest_checkpoint_counts(self):
+        plan_id = self.site.plan([(DISK, 'd1')], {DISK: {'mode': 'x'}})
+        for name in 'older', 'newer':
+            self.site.db.write(plans.update, plan_id,
+                               self.site.caller.project_id, {'name': name})
+            checkpoint = self.site.client.protect(self.site.caller, plan_id)
+            self.site.ended(checkpoint.id)
+        before = self.site.db.read(plans.get, plan_id)
+        other = self.protect((VOLUME, 'v1'))
+        self.lose()
+        self.manifest_path(other).write_text('{')
+        self.assertEqual(1, bank_import.import_plans(
+            self.site.db, self.provider()))
+        after = self.site.db.read(plans.get, plan_id)
+        for name in ('name', 'project_id', 'provider_id', 'resources',
+                     'parameters', 'description', 'status'):
+            self.assertEqual(getattr(before, name), getattr(after, name))
+        self.assertEqual(0, bank_import.import_plans(
+            self.site.db, self.provider()))
 
 
 class AgainTest(ImportTestCase):
