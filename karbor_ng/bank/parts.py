@@ -14,6 +14,8 @@ import threading
 
 from oslo_utils import units
 
+from karbor_ng import context
+
 #: Parts in memory at once: one that is being stored, one that is filled.
 AT_ONCE = 2
 #: Seconds between two checks while the source gives nothing.
@@ -48,7 +50,8 @@ class Parts:
             1, thread_name_prefix='stream')
 
     def __enter__(self):
-        self._reading = self._pool.submit(self._read)
+        self._reading = self._pool.submit(
+            context.carried(self._read))
         return self
 
     def __exit__(self, *_problem):

@@ -17,6 +17,7 @@ from oslotest import base
 from karbor_ng import conf as configuration
 from karbor_ng import context
 from karbor_ng import resource
+from karbor_ng.bank import parts
 from karbor_ng.store import models
 from karbor_ng.tests import fixtures as small
 from karbor_ng.tests.unit.protection import environment
@@ -126,6 +127,20 @@ class CarriedTest(base.BaseTestCase):
 
     def test_nothing_to_carry(self):
         self.assertIsNone(self.elsewhere())
+
+
+class StreamTest(base.BaseTestCase):
+
+    def test_sources_are_read_on_behalf_of_the_operation(self):
+        self.useFixture(context_fixture.ClearRequestContext())
+        ours, seen = context.RequestContext(request_id='req-1'), []
+
+        def source():
+            seen.append(oslo_context.get_current())
+            yield b'bytes'
+        with parts.Parts(source(), 10) as read:
+            self.assertEqual([b'bytes'], list(read))
+        self.assertEqual([ours], seen)
 
 
 class WorkerTest(base.BaseTestCase):

@@ -49,7 +49,7 @@ TABLE = {
     'notifications': ('rpc', 'context', 'errors'),
     'store': ('context', 'errors'),
     'quota': ('store', 'errors'),
-    'bank': ('errors',),
+    'bank': ('context', 'errors'),
     'bank.drivers': ('bank', 'keystone', 'errors'),
     'plugins': ('plugins.api', 'clients', 'errors', 'resource'),
     'plugins.image': ('plugins.api', 'clients', 'errors', 'resource'),
