@@ -39,5 +39,5 @@ class LogIdTest(base.StackTestCase):
         self.assertEqual([], [line for line in lines
                               if request_id not in line])
         # Cinder has it as the global id, before that of its own request.
-        self.assertNotEqual([], [
-            line for line in lines_of('cinder-api', f'[{request_id} req-')])
+        self.assertNotEqual(
+            [], lines_of('cinder-api', f'[{request_id} req-'))
