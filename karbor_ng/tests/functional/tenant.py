@@ -210,7 +210,7 @@ def _digest(path):
             start -= start % base.MIB
             file.seek(start)
             block = file.read(base.MIB)
-            if block.strip(b'\0'):
+            if block != bytes(len(block)):
                 digest.update(b' at %d: ' % start + block)
             start += base.MIB
     return digest.hexdigest()
