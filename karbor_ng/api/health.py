@@ -96,6 +96,8 @@ class Health:
 
     def __init__(self, conf, db, broker=None):
         self._conf = conf.healthcheck
+        # Misspelt names are refused at start, not in each answer.
+        _ = self._conf.essential
         self._db = db
         self._broker = broker
         self._probes = {'rows': _Probe(self._ask_rows)}

@@ -304,6 +304,11 @@ class RefusalTest(base.BaseTestCase):
         url = self.useFixture(small.DatabaseFixture()).url
         self._check('auth_strategy', database=url, strategy='magic')
 
+    def test_unknown_check(self):
+        url = self.useFixture(small.DatabaseFixture()).url
+        self._check('essential', database=url, strategy='noauth',
+                    more='[healthcheck]\nessential = databse')
+
     def test_unknown_transport(self):
         url = self.useFixture(small.DatabaseFixture()).url
         self._check('transport_url', database=url, transport='pigeon://')
