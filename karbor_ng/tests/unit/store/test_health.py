@@ -40,7 +40,8 @@ class GlanceTest(fixtures.DatabaseTest):
             lost=0, longest_lost_seconds=0.0), self.glance())
 
     def test_what_waits_longest(self):
-        old, _young = self.operation(), self.operation()
+        old = self.operation()
+        self.operation()
         self.write(_move, models.Operation, 'created_at', -100, id=old)
         found = self.glance()
         self.assertEqual(2, found.queued)
