@@ -132,7 +132,7 @@ class ProtectTest(AbortTestCase):
         self.assertEqual(verb.ABORTED, rows['v2'].reason)
 
     def test_the_next_worker_hears_of_it(self):
-        self.control(hang={'v1': ['backup']})
+        self.control(hang={'v1': ['backup', 'on_complete']})
         checkpoint_id = self.site.protect([(VOLUME, 'v1')])
         self.made('backup')
         self.take_over()
