@@ -131,11 +131,14 @@ class BankCheck:
             yield from self._not_in_bank(state)
             return
         ended = state.ended_seconds if state else float('inf')
+        if ended is None:
+            # An operation is at work on it.
+            return
         yield self._removable(
             'objects of no checkpoint', project_id,
             manifest.prefix(project_id, checkpoint_id),
             'They have no manifest, and no row of a checkpoint that is '
-            'there.', ended or 0)
+            'there.', ended)
 
     def _not_in_bank(self, state):
         if state.status != 'available':
