@@ -105,25 +105,26 @@ class OperationShowTest(NounTest):
 
     def setUp(self):
         super().setUp()
-        self.id = self.ended(credentials='SECRET')
+        self.operation_id = self.ended(credentials='SECRET')
         self.db.write(steps.put, {
-            'operation_id': self.id, 'resource_type': fixtures.VOLUME,
-            'resource_id': 'v1', 'hook': 'on_main', 'state': 'failed',
+            'operation_id': self.operation_id,
+            'resource_type': fixtures.VOLUME, 'resource_id': 'v1',
+            'hook': 'on_main', 'state': 'failed',
             'attempt': 1, 'result': 'no such volume',
             'started_at': fixtures.MOMENT,
             'ended_at': fixtures.MOMENT + datetime.timedelta(seconds=2)})
         self.db.write(externals.put, fixtures.external_values(
-            self.id, external_id='cloud-1'))
+            self.operation_id, external_id='cloud-1'))
 
     def test_json(self):
-        found = self.told('operation', 'show', self.id)
+        found = self.told('operation', 'show', self.operation_id)
         self.assertEqual('no such volume', found['steps'][0]['result'])
         self.assertEqual(2.0, found['steps'][0]['seconds'])
         self.assertEqual('cloud-1', found['externals'][0]['external_id'])
         self.assertNotIn('credentials', found)
 
     def test_table(self):
-        out = self.said('operation', 'show', self.id)
+        out = self.said('operation', 'show', self.operation_id)
         for text in ('no such volume', 'cloud-1', 'It broke.'):
             self.assertIn(text, out)
 
@@ -235,11 +236,11 @@ class PurgeTest(NounTest):
         long_ago = models.utcnow() - datetime.timedelta(days=40)
         row = self.db.write(checkpoints.create, fixtures.checkpoint_values(
             status='deleted', deleted_at=long_ago))
-        self.id = row.id
+        self.checkpoint_id = row.id
 
     def is_there(self):
-        return self.db.read(
-            lambda session: session.get(models.Checkpoint, self.id))
+        return self.db.read(lambda session: session.get(
+            models.Checkpoint, self.checkpoint_id))
 
     def test_dry_run_then_real(self):
         for argv, text in ((('--dry-run',), '1 rows would be removed.'),

@@ -253,8 +253,8 @@ class CloudTest(CheckTestCase):
 
     def setUp(self):
         super().setUp()
-        self.id = self.protect((VOLUME, 'v1'))
-        self.protecting = self.site.operation(self.id)
+        self.checkpoint_id = self.protect((VOLUME, 'v1'))
+        self.protecting = self.site.operation(self.checkpoint_id)
         self.external, = self.site.db.read(externals.of_operation,
                                            self.protecting.id)
 
@@ -264,9 +264,9 @@ class CloudTest(CheckTestCase):
 
     def test_sound(self):
         self.assertEqual([], self.check())
-        self.site.restored(self.site.restore(self.id))
+        self.site.restored(self.site.restore(self.checkpoint_id))
         self.assertEqual([], self.check())
-        self.delete(self.id)
+        self.delete(self.checkpoint_id)
         self.assertEqual([], self.check())
 
     def test_missing(self):
@@ -289,7 +289,7 @@ class CloudTest(CheckTestCase):
                          list(self.site.registry.objects()))
 
     def test_made_after_all_was_removed(self):
-        self.delete(self.id)
+        self.delete(self.checkpoint_id)
         self.site.registry.create(self.external.tag, {'label': 'backup'})
         self.one('left over backup').repair()
         self.assertEqual({}, self.site.registry.objects())
@@ -317,7 +317,7 @@ class CloudTest(CheckTestCase):
 
     def test_while_an_operation_goes_on(self):
         self.stop()
-        self.site.delete(self.id)
+        self.site.delete(self.checkpoint_id)
         self.site.registry.create(self.external.tag, {'label': 'backup'})
         found = self.one('left over backup')
         self.assertIsNone(found.repair)
@@ -328,7 +328,8 @@ class CloudTest(CheckTestCase):
         self.addCleanup(draft.there.clear)
         row = self.site.db.write(externals.put, {
             **fixtures.external_values(
-                self.protecting.id, checkpoint_id=self.id, label='draft',
+                self.protecting.id, checkpoint_id=self.checkpoint_id,
+                label='draft',
                 service=draft.service, kind=draft.name),
             'tag': journal.tag_of(self.protecting.id,
                                   Resource(VOLUME, 'v1'), 'draft')})

@@ -259,20 +259,20 @@ class RefusalTest(ImportTestCase):
 
     def setUp(self):
         super().setUp()
-        self.id = self.protect((DISK, 'd1'))
+        self.checkpoint_id = self.protect((DISK, 'd1'))
         self.other = self.protect((VOLUME, 'v1'))
         self.lose()
 
     def refused(self, text):
         """Import; one checkpoint is refused, and the other is imported."""
-        self.assertEqual({'refused': {self.id}, 'imported': {self.other}},
-                         self.run_import())
-        self.assertIn(text, self.reasons[self.id])
+        self.assertEqual({'refused': {self.checkpoint_id},
+                          'imported': {self.other}}, self.run_import())
+        self.assertIn(text, self.reasons[self.checkpoint_id])
         self.assertEqual([], self.site.db.read(
-            operations.list, query.Page(), checkpoint_id=self.id))
+            operations.list, query.Page(), checkpoint_id=self.checkpoint_id))
 
     def change(self, **values):
-        path = self.manifest_path(self.id)
+        path = self.manifest_path(self.checkpoint_id)
         path.write_text(json.dumps(dict(json.loads(path.read_text()),
                                         **values)))
 
@@ -296,24 +296,25 @@ class RefusalTest(ImportTestCase):
                              ({'finished_at': 'yesterday'}, 'damaged'),
                              ({'finished_at': '2026-01-01'}, 'damaged'),
                              ({'operation': {}}, '$.operation')):
-            kept = self.manifest_path(self.id).read_text()
+            kept = self.manifest_path(self.checkpoint_id).read_text()
             self.change(**values)
-            self.assertEqual({self.id}, self.run_import()['refused'])
-            self.assertIn(text, self.reasons[self.id])
-            self.manifest_path(self.id).write_text(kept)
+            self.assertEqual({self.checkpoint_id},
+                             self.run_import()['refused'])
+            self.assertIn(text, self.reasons[self.checkpoint_id])
+            self.manifest_path(self.checkpoint_id).write_text(kept)
 
     def test_no_json(self):
-        self.manifest_path(self.id).write_text('{')
+        self.manifest_path(self.checkpoint_id).write_text('{')
         self.refused('holds no JSON')
 
     def test_same_id_of_another_project(self):
         self.site.db.write(environment.checkpoints.create,
                            fixtures.checkpoint_values(
-                               id=self.id, project_id='other'))
+                               id=self.checkpoint_id, project_id='other'))
         self.refused('of project other')
 
     def test_same_operation_of_another_checkpoint(self):
-        path = self.manifest_path(self.id)
+        path = self.manifest_path(self.checkpoint_id)
         operation = json.loads(path.read_text())['operation']
         other = self.site.db.write(environment.checkpoints.create,
                                    fixtures.checkpoint_values())
@@ -323,7 +324,7 @@ class RefusalTest(ImportTestCase):
         self.refused(operation_id)
 
     def test_a_stream_that_is_being_removed(self):
-        found = json.loads(self.manifest_path(self.id).read_text())
+        found = json.loads(self.manifest_path(self.checkpoint_id).read_text())
         stream = found['resources'][0]['saved']['streams']['data']
         self.site.db.write(self._put_removing, stream['id'])
         self.refused('being removed')
@@ -342,7 +343,7 @@ class RefusalTest(ImportTestCase):
         self.assertIn(values['bank_uuid'], str(problem))
 
     def test_rests_without_a_manifest_are_passed_over(self):
-        self.manifest_path(self.id).unlink()
+        self.manifest_path(self.checkpoint_id).unlink()
         self.assertEqual({'imported': {self.other}}, self.run_import())
 
 

@@ -47,20 +47,20 @@ class OldBankTestCase(test_bank_import.ImportTestCase):
 
     def setUp(self):
         super().setUp()
-        self.id = fixtures.new_id()
+        self.checkpoint_id = fixtures.new_id()
         self.nodes, self.edges = {}, []
 
     def put(self, *names, value):
         if not isinstance(value, bytes):
             value = (value if isinstance(value, str)
                      else json.dumps(value)).encode()
-        path = self.bank_path('checkpoints', self.id, *names)
+        path = self.bank_path('checkpoints', self.checkpoint_id, *names)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(value)
 
     def put_index(self, **values):
         self.put('index.json', value={
-            'version': '0.9', 'id': self.id, 'status': 'available',
+            'version': '0.9', 'id': self.checkpoint_id, 'status': 'available',
             'owner_id': fixtures.new_id(),
             'provider_id': environment.PROVIDER_ID, 'project_id': 'project',
             'protection_plan': {
@@ -113,39 +113,40 @@ class ConversionTest(OldBankTestCase):
         self.check_rows(backup)
         self.assertEqual(('known', None), self.run_old())
 
-        restore = self.site.restored(self.site.restore(self.id))
+        restore = self.site.restored(self.site.restore(self.checkpoint_id))
         self.assertEqual('success', restore.status)
         labels = [item['label'] for item
                   in self.site.registry.objects().values()]
         self.assertEqual(['backup', 'restored'], sorted(labels))
-        self.site.delete(self.id)
-        self.site.ended(self.id, 'deleted')
+        self.site.delete(self.checkpoint_id)
+        self.site.ended(self.checkpoint_id, 'deleted')
         self.assertIsNone(self.site.registry.get(backup))
         self.assertEqual(('known', None), self.run_old())
-        self.assertTrue(self.bank_path('checkpoints', self.id,
+        self.assertTrue(self.bank_path('checkpoints', self.checkpoint_id,
                                        'index.json').exists())
 
     def check_rows(self, backup):
-        found = self.site.checkpoint(self.id)
+        found = self.site.checkpoint(self.checkpoint_id)
         self.assertEqual(
             ('available', 'project', 5, 'old plan', 2020),
             (found.status, found.project_id, found.size, found.plan['name'],
              found.created_at.year))
         self.assertEqual({'created_by': 'manual'}, found.extra_info)
         self.assertEqual({'a': 1}, found.plan['resources'][0]['extra_info'])
-        rows = self.site.resources(self.id)
+        rows = self.site.resources(self.checkpoint_id)
         self.assertEqual('available', rows['v1'].status)
         self.assertEqual({'size': 1}, rows['v1'].extra_info)
         self.assertEqual('skipped', rows['s1'].status)
         self.assertIn('no plugin', rows['s1'].reason)
-        protecting = self.site.db.read(operations.protect_of, self.id)
+        protecting = self.site.db.read(operations.protect_of,
+                                       self.checkpoint_id)
         external, = self.site.db.read(externals.of_operation, protecting.id)
         self.assertEqual((backup, 'exists'),
                          (external.external_id, external.state))
 
     def test_data_is_copied(self):
         for form in (bytes, self._as_json):
-            self.id, self.nodes = fixtures.new_id(), {}
+            self.checkpoint_id, self.nodes = fixtures.new_id(), {}
             data = b'text' * 3000 if form == self._as_json else DATA
             chunks = [data[start:start + CHUNK]
                       for start in range(0, len(data), CHUNK)]
@@ -158,12 +159,12 @@ class ConversionTest(OldBankTestCase):
             self.put_index()
             provider = self.provider()
             conversion = old_bank.Conversion(provider)
-            conversion.convert(conversion.index(self.id))
+            conversion.convert(conversion.index(self.checkpoint_id))
             self.check_stream(provider, data)
             self.assertEqual('imported', bank_import._import(
-                self.site.db, provider, 'project', self.id, False))
-            self.site.delete(self.id)
-            self.site.ended(self.id, 'deleted')
+                self.site.db, provider, 'project', self.checkpoint_id, False))
+            self.site.delete(self.checkpoint_id)
+            self.site.ended(self.checkpoint_id, 'deleted')
             self.assertEqual([], list(provider.bank.keys('streams/')))
 
     def _as_json(self, chunk):
@@ -171,7 +172,7 @@ class ConversionTest(OldBankTestCase):
 
     def check_stream(self, provider, data):
         item, = json.loads(
-            self.manifest_path(self.id).read_text())['resources']
+            self.manifest_path(self.checkpoint_id).read_text())['resources']
         self.assertEqual(len(data), item['size'])
         infos = [bank_module.ObjectInfo(**found)
                  for found in item['objects']]
@@ -188,7 +189,7 @@ class ConversionTest(OldBankTestCase):
         self.put_resource(PROJECT, 'p', None)
         self.put_index()
         self.assertEqual(('imported', None), self.run_old())
-        rows = self.site.resources(self.id)
+        rows = self.site.resources(self.checkpoint_id)
         for resource_id, text in (('failed', 'its status was error'),
                                   ('strange', 'does not know'),
                                   ('damaged', 'no JSON'),
@@ -201,13 +202,13 @@ class ConversionTest(OldBankTestCase):
     def test_no_graph(self):
         self.put_index(resource_graph=None, extra_info={})
         self.assertEqual(('imported', None), self.run_old())
-        self.assertEqual(['s1'], list(self.site.resources(self.id)))
+        self.assertEqual(['s1'], list(self.site.resources(self.checkpoint_id)))
 
     def test_dry(self):
         self.put_index()
         for _ in range(2):
             self.assertEqual(('imported', None), self.run_old(is_dry=True))
-        self.assertFalse(self.manifest_path(self.id).exists())
+        self.assertFalse(self.manifest_path(self.checkpoint_id).exists())
 
 
 class RefusalTest(OldBankTestCase):
@@ -227,7 +228,7 @@ class RefusalTest(OldBankTestCase):
         self.put('index.json', value='{')
         self.assertEqual('refused', self.run_old()[0])
         self.assertRaises(environment.client.errors.NotFound,
-                          self.site.checkpoint, self.id)
+                          self.site.checkpoint, self.checkpoint_id)
 
     def test_deleted_ones_are_passed_over(self):
         self.put_index(status='deleted')
@@ -236,7 +237,8 @@ class RefusalTest(OldBankTestCase):
     def test_failed_ones_are_imported_as_such(self):
         self.put_index(status='error')
         self.assertEqual(('imported', None), self.run_old())
-        self.assertEqual('error', self.site.checkpoint(self.id).status)
+        self.assertEqual(
+            'error', self.site.checkpoint(self.checkpoint_id).status)
 
     def test_ours_are_no_old_ones(self):
         self.protect((VOLUME, 'v1'))
