@@ -120,8 +120,20 @@ def _sort(given, sort_keys):
         pairs = [(given.get('sort_key'), given.get('sort_dir', 'desc'))]
     else:
         return ()
-    return tuple(_sort_column(key, direction, sort_keys)
+    sort = tuple(_sort_column(key, direction, sort_keys)
                  for key, direction in dict(pairs).items())
+    return sort + _ties(sort, sort_keys)
+
+
+def _ties(sort, sort_keys):
+    """Let rows that the keys leave equal follow by their age.
+
+    That is how the indexes of the tables go on behind what is sorted by.
+    """
+    named = {column for column, _direction in sort}
+    if 'created_at' not in sort_keys or named & {'created_at', 'id'}:
+        return ()
+    return (('created_at', sort[-1][1]),)
 
 
 def _sort_column(key, direction, sort_keys):

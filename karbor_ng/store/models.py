@@ -83,6 +83,11 @@ def _id(**kwargs):
     return sa.Column(exact(36), **kwargs)
 
 
+def _ordered(name, *columns):
+    """Return an index that finds rows in the order in which lists are."""
+    return sa.Index(name, *columns, 'created_at', 'id')
+
+
 class Provider(Base):
     """A provider, as the last protection service that loaded it said."""
 
@@ -108,7 +113,10 @@ class Plan(Base):
 
     __tablename__ = 'plans'
     __table_args__ = (
-        sa.Index('plans_by_project', 'project_id', 'created_at', 'id'),
+        _ordered('plans_by_project', 'project_id'),
+        _ordered('plans_by_name', 'project_id', 'name'),
+        _ordered('plans_by_status', 'project_id', 'status'),
+        _ordered('plans_by_project_provider', 'project_id', 'provider_id'),
         sa.Index('plans_by_provider', 'provider_id'),
         Base.__table_args__)
 
@@ -132,9 +140,10 @@ class Checkpoint(Base):
 
     __tablename__ = 'checkpoints'
     __table_args__ = (
-        sa.Index('checkpoints_by_project', 'project_id', 'provider_id',
-                 'created_at', 'id'),
-        sa.Index('checkpoints_by_plan', 'plan_id', 'created_at', 'id'),
+        _ordered('checkpoints_by_project', 'project_id', 'provider_id'),
+        _ordered('checkpoints_by_status', 'project_id', 'provider_id',
+                 'status'),
+        _ordered('checkpoints_by_plan', 'plan_id'),
         sa.Index('checkpoints_by_provider', 'provider_id', 'created_at'),
         Base.__table_args__)
 
@@ -197,7 +206,8 @@ class Restore(Base):
 
     __tablename__ = 'restores'
     __table_args__ = (
-        sa.Index('restores_by_project', 'project_id', 'created_at', 'id'),
+        _ordered('restores_by_project', 'project_id'),
+        _ordered('restores_by_status', 'project_id', 'status'),
         sa.Index('restores_by_checkpoint', 'checkpoint_id'),
         Base.__table_args__)
 
@@ -237,12 +247,15 @@ class Operation(Base):
 
     __tablename__ = 'operations'
     __table_args__ = (
-        sa.Index('operations_by_project', 'project_id', 'created_at', 'id'),
+        _ordered('operations_by_project', 'project_id'),
+        _ordered('operations_by_plan', 'plan_id'),
+        _ordered('operations_by_state', 'project_id', 'state'),
+        _ordered('operations_by_type', 'project_id', 'type', 'state'),
+        _ordered('operations_by_provider', 'project_id', 'provider_id'),
         sa.Index('operations_to_claim', 'state', 'provider_id',
                  'created_at'),
         sa.Index('operations_by_owner', 'owner', 'state'),
         sa.Index('operations_by_checkpoint', 'checkpoint_id'),
-        sa.Index('operations_by_plan', 'plan_id'),
         sa.Index('operations_by_restore', 'restore_id'),
         Base.__table_args__)
 

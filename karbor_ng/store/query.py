@@ -116,6 +116,10 @@ def _after(session, model, page, conditions, keys):
         model.id == page.marker, *conditions)).scalars().first()
     if row is None:
         raise errors.Invalid(f'marker: "{page.marker}" is not in this list')
+    if _is_one_way(session, keys):
+        columns = sa.tuple_(*[column for column, _up in keys])
+        marker = tuple(getattr(row, column.key) for column, _up in keys)
+        return columns > marker if keys[0][1] else columns < marker
     clauses, equal = [], []
     for column, up in keys:
         value = getattr(row, column.key)
@@ -123,6 +127,17 @@ def _after(session, model, page, conditions, keys):
         equal.append(column == value if value is not None
                      else column.is_(None))
     return sa.or_(*clauses)
+
+
+def _is_one_way(session, keys):
+    """Return whether comparing all keys at once finds what is behind.
+
+    Then PostgreSQL and SQLite begin to read at the marker, and not at the
+    first page. MySQL does so with the conditions one by one.
+    """
+    return (session.bind.dialect.name != 'mysql'
+            and len({up for _column, up in keys}) == 1
+            and not any(column.nullable for column, _up in keys))
 
 
 def _behind(column, up, value):

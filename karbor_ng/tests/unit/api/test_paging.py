@@ -78,6 +78,19 @@ class FollowTest(testscenarios.WithScenarios, base.BaseTestCase):
             self.assertEqual(
                 whole, list(itertools.chain.from_iterable(pages)), order)
 
+    def test_equal_rows_follow_by_age(self):
+        oldest = [row_id for start in range(3) for row_id in sorted(
+            self.ids[start::3])]
+        for query, wanted in (
+                ('sort=status:asc', oldest),
+                ('sort_key=status&sort_dir=desc', oldest[::-1]),
+                ('sort=status:desc,created_at:asc', None)):
+            whole, = self._follow(query)
+            if wanted is None:
+                wanted = [row_id for start in range(3) for row_id in sorted(
+                    self.ids[start::3], reverse=True)]
+            self.assertEqual(wanted, whole, query)
+
     def test_newest_first(self):
         whole, = self._follow('')
         moments = {row_id: number % 3
