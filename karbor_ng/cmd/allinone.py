@@ -174,7 +174,10 @@ def configure(state, debug):
             ('provider_config_dir', 'protection', str(state.providers)),
             # The lock of the directory tells that whoever had an operation
             # is dead; nobody but this process takes it over.
-            ('lease_seconds', 'protection', 20)):
+            ('lease_seconds', 'protection', 20),
+            # There is nobody else whom this one's could keep waiting.
+            ('max_concurrent_operations_per_project', 'protection',
+             conf.protection.max_concurrent_operations)):
         conf.set_override(name, value, group)
     log.setup(conf, 'karbor')
     sys.excepthook = _also_shown(sys.excepthook, state.log)

@@ -188,9 +188,8 @@ class Hooks:
     def _outcome(self, resource, hook, call):
         """Call a hook; return how its step ended, and why if not well."""
         try:
-            # What on_prepare_begin started must end.
-            self._journal.lease.check(is_ending=hook == 'on_prepare_finish')
-            call()
+            with self._turn(resource, hook):
+                call()
             return 'done', None
         except INTERRUPTIONS:
             raise
@@ -203,6 +202,15 @@ class Hooks:
             # What a plugin did not expect, or a cloud's own complaint.
             LOG.exception('%s of %s failed', hook, resource)
             return 'failed', describe(problem)
+
+    def _turn(self, resource, hook):
+        """Wait until the resource's plugin may run one hook more."""
+        job = self.job
+        # What on_prepare_begin started must end.
+        is_ending = hook == 'on_prepare_finish'
+        return job.tools.plugin_limits.turn(
+            job.provider.plugin_names.get(resource.type),
+            lambda: job.lease.check(is_ending=is_ending))
 
     def _end(self, resource, hook, member, started_at, state, reason,
              new_id):

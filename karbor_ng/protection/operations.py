@@ -16,6 +16,7 @@ from karbor_ng import errors
 from karbor_ng.protection import delete
 from karbor_ng.protection import hooks
 from karbor_ng.protection import journal
+from karbor_ng.protection import plugin_limits
 from karbor_ng.protection import protect
 from karbor_ng.protection import restore
 from karbor_ng.protection import streams
@@ -42,6 +43,7 @@ class Tools:
         there is no cloud to ask
     :ivar pools: threads for flows
     :ivar stream_slots: bounds how many streams are open at once
+    :ivar plugin_limits: bounds how many hooks of a plugin run at once
     """
 
     conf: object
@@ -52,6 +54,7 @@ class Tools:
     protectables: object
     pools: object
     stream_slots: streams.Slots
+    plugin_limits: plugin_limits.PluginLimits
 
 
 class Attempt:

@@ -3,6 +3,7 @@
 """Options of the protection service, apart so that reading them is cheap."""
 
 from oslo_config import cfg
+from oslo_config import types
 
 GROUP = 'protection'
 OPTS = [
@@ -18,10 +19,26 @@ OPTS = [
                help='Operations (checkpoints, restores, deletions) that one '
                     'protection service runs at once; others wait in the '
                     'database for whoever is free.'),
+    cfg.IntOpt('max_concurrent_operations_per_project', default=8, min=1,
+               help='Operations of one project that one protection service '
+                    'runs at once. Fewer than max_concurrent_operations, so '
+                    'that long operations of one project do not keep all '
+                    'others waiting. Whatever the number, projects take '
+                    'turns.'),
     cfg.IntOpt('max_parallel_resources', default=32, min=1,
                help='Resources that one protection service works on at once, '
                     'over all its operations. Each takes a thread, which '
                     'mostly waits for a cloud.'),
+    cfg.Opt('max_parallel_by_plugin', default={},
+            type=types.Dict(types.Integer(min=1)),
+            sample_default='',
+            help='Resources that one protection service works on at once '
+                 'with a plugin, where the cloud bears fewer than '
+                 'max_parallel_resources: NAME:NUMBER pairs between commas, '
+                 'with names as in provider files, such as '
+                 'karbor-volume-protection-plugin:8. It holds for all '
+                 'providers together. Resources that wait for their turn '
+                 'count for max_parallel_resources.'),
     cfg.IntOpt('max_parallel_streams', default=4, min=1,
                help='Streams of data, such as images, that one protection '
                     'service moves to or from a bank at once; others wait. '

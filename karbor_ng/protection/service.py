@@ -20,6 +20,7 @@ from karbor_ng import version
 from karbor_ng.protection import flow
 from karbor_ng.protection import lease
 from karbor_ng.protection import operations as operation_runner
+from karbor_ng.protection import plugin_limits
 from karbor_ng.protection import streams
 from karbor_ng.store import models
 from karbor_ng.store import operations
@@ -65,7 +66,8 @@ class ProtectionService:
             conf=self._conf, db=db, cloud=cloud, sealer=sealer,
             providers=self._providers, protectables=protectables,
             pools=self._pools,
-            stream_slots=streams.Slots(self._conf.max_parallel_streams))
+            stream_slots=streams.Slots(self._conf.max_parallel_streams),
+            plugin_limits=self._plugin_limits())
         self._operations = futures.ThreadPoolExecutor(
             self._conf.max_concurrent_operations,
             thread_name_prefix='operation')
@@ -85,6 +87,12 @@ class ProtectionService:
                              daemon=True),
             threading.Thread(target=self._publish_loop, name='publish',
                              daemon=True)]
+
+    def _plugin_limits(self):
+        limits = plugin_limits.PluginLimits(
+            self._conf.max_parallel_by_plugin)
+        limits.warn_of_unknown(self._closed_providers.values())
+        return limits
 
     def start(self):
         """Start claiming; returns at once."""
@@ -175,7 +183,8 @@ class ProtectionService:
         if not self._providers or free <= 0:
             return
         for operation_id in self._db.read(
-                operations.claimable, self._banks(), free * 2):
+                operations.claimable, self._banks(), free * 2, self.owner,
+                self._conf.max_concurrent_operations_per_project):
             if self._stopping.is_set() or self._free() <= 0:
                 break
             self._claim(operation_id)

@@ -71,15 +71,36 @@ def log_status(operation):
     return LOG_STATUSES[operation.type][operation.state]
 
 
-def claimable(session, banks, limit):
-    """Return ids of operations that wait for a worker, oldest first.
+def claimable(session, banks, limit, owner=None, per_project=None):
+    """Return ids of operations that wait for a worker.
 
     Those that are queued, and those whose worker let its lease run out, as
-    far as the worker sees the bank that they are about.
+    far as the worker sees the bank that they are about. Projects take turns:
+    first comes what would be the first operation of its project with this
+    owner, then what would be the second; of these, the oldest.
 
     :param banks: ``{provider id: uuid of the worker's bank}``
+    :param per_project: how many operations of one project the owner may
+        have; None for any number
     """
     now = store_session.now(session)
+    waiting = _waiting(banks, now).cte('waiting')
+    busy = (sa.select(Operation.project_id, sa.func.count().label('number'))
+            .where(Operation.owner == owner, Operation.state == 'running',
+                   Operation.lease_until >= now)
+            .group_by(Operation.project_id).cte('busy'))
+    turn = waiting.c.place + sa.func.coalesce(busy.c.number, 0)
+    query = (sa.select(waiting.c.id)
+             .outerjoin(busy, busy.c.project_id == waiting.c.project_id)
+             .order_by(turn, waiting.c.created_at, waiting.c.id)
+             .limit(limit))
+    if per_project is not None:
+        query = query.where(turn <= per_project)
+    return session.execute(query).scalars().all()
+
+
+def _waiting(banks, now):
+    """Return a query of what waits, with each one's place in its project."""
     free = sa.or_(Operation.state == 'queued',
                   sa.and_(Operation.state == 'running',
                           Operation.lease_until < now))
@@ -88,14 +109,16 @@ def claimable(session, banks, limit):
                     sa.or_(models.Checkpoint.bank_uuid.is_(None),
                            models.Checkpoint.bank_uuid == bank_uuid))
             for provider_id, bank_uuid in banks.items()]
-    return session.execute(
-        sa.select(Operation.id)
-        .join(models.Provider, models.Provider.id == Operation.provider_id)
-        .join(models.Checkpoint,
-              models.Checkpoint.id == Operation.checkpoint_id)
-        .where(free, sa.or_(sa.false(), *mine))
-        .order_by(Operation.created_at, Operation.id).limit(limit)
-    ).scalars().all()
+    place = sa.func.row_number().over(
+        partition_by=Operation.project_id,
+        order_by=(Operation.created_at, Operation.id))
+    return (sa.select(Operation.id, Operation.project_id,
+                      Operation.created_at, place.label('place'))
+            .join(models.Provider,
+                  models.Provider.id == Operation.provider_id)
+            .join(models.Checkpoint,
+                  models.Checkpoint.id == Operation.checkpoint_id)
+            .where(free, sa.or_(sa.false(), *mine)))
 
 
 def claim(session, operation_id, owner, lease_seconds):

@@ -139,8 +139,8 @@ def _only_plan(plan_id):
     """Leave what belongs to other plans to other workers."""
     real = operations.claimable
 
-    def claimable(db_session, banks, limit):
-        found = real(db_session, banks, 1000)
+    def claimable(db_session, banks, limit, *turns):
+        found = real(db_session, banks, 1000, *turns)
         return [operation_id for operation_id in found
                 if db_session.get(models.Operation,
                                   operation_id).plan_id == plan_id][:limit]

@@ -49,8 +49,8 @@ class OperationTest(fixtures.DatabaseTest):
         return self.write(operations.claim, operation_id, owner,
                           lease_seconds)
 
-    def claimable(self, banks=BANKS, limit=10):
-        return self.read(operations.claimable, banks, limit)
+    def claimable(self, banks=BANKS, limit=10, *turns):
+        return self.read(operations.claimable, banks, limit, *turns)
 
     def lost(self, owner='lost'):
         """Return the id of an operation whose worker fell silent."""
@@ -163,6 +163,60 @@ class ClaimableTest(OperationTest):
             self.write(operations.finish, operation_id, 1, state)
         time.sleep(2 * SHORT)
         self.assertEqual([], self.claimable())
+
+
+class TurnsTest(OperationTest):
+    """Projects take turns, however many operations one of them has."""
+
+    def of(self, project_id, count, age):
+        """Queue operations of a project; return their ids, oldest first.
+
+        :param age: of the first one, in seconds
+        """
+        return [self.operation(
+            project_id=project_id, created_at=fixtures.MOMENT
+            - datetime.timedelta(seconds=age - number))
+            for number in range(count)]
+
+    def test_who_comes_later_does_not_wait_for_all_of_another(self):
+        many = self.of('many', 5, age=100)
+        few = self.of('few', 2, age=50)
+        one, = self.of('one', 1, age=10)
+        self.assertEqual(
+            [many[0], few[0], one, many[1], few[1], *many[2:]],
+            self.claimable())
+
+    def test_what_the_worker_has_counts(self):
+        many = self.of('many', 4, age=100)
+        few = self.of('few', 3, age=50)
+        self.claim(many[0], 'mine')
+        self.claim(many[1], 'mine')
+        self.claim(many[2], 'other')
+        self.assertEqual([*few[:2], many[3], few[2]],
+                         self.claimable(BANKS, 10, 'mine'))
+        self.assertEqual([few[0], many[3], *few[1:]],
+                         self.claimable(BANKS, 10, 'other'))
+
+    def test_no_more_of_one_project_than_allowed(self):
+        many = self.of('many', 4, age=100)
+        one, = self.of('one', 1, age=10)
+        self.assertEqual([many[0], one, many[1]],
+                         self.claimable(BANKS, 10, 'mine', 2))
+        self.claim(many[0], 'mine')
+        self.assertEqual([one, many[1]],
+                         self.claimable(BANKS, 10, 'mine', 2))
+        self.claim(many[1], 'mine')
+        self.assertEqual([one], self.claimable(BANKS, 10, 'mine', 2))
+        self.assertEqual([many[2], one, many[3]],
+                         self.claimable(BANKS, 10, 'other', 2))
+        self.write(operations.finish, many[0], 1, 'done')
+        self.assertEqual([one, many[2]],
+                         self.claimable(BANKS, 10, 'mine', 2))
+
+    def test_what_the_worker_lost_is_no_limit_to_itself(self):
+        """It may be the only worker that there is."""
+        lost = self.lost('mine')
+        self.assertEqual([lost], self.claimable(BANKS, 10, 'mine', 1))
 
 
 class ClaimTest(OperationTest):
