@@ -9,7 +9,6 @@ process: the services', the all-in-one's, and those of tests.
 from oslo_middleware import http_proxy_to_wsgi
 from oslo_middleware import request_id
 from oslo_middleware import sizelimit
-import pecan
 
 from karbor_ng import policy
 from karbor_ng.api import auth as authentication
@@ -77,7 +76,7 @@ def make_app(conf, db, client, cloud, protectables, sealer=None, auth=None,
 def _dispatch(tools):
     controllers = {noun: kind(tools)
                    for noun, kind in routes.CONTROLLERS.items()}
-    return pecan.Pecan(
+    return routing.Dispatcher(
         routing.Root(routes.ROUTES, controllers), default_renderer='json',
-        use_context_locals=False, force_canonical=False,
-        guess_content_type_from_ext=False, request_cls=routing.Request)
+        force_canonical=False, guess_content_type_from_ext=False,
+        request_cls=routing.Request)

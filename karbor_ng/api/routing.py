@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """From a path to the controller's verb.
 
-The routes of a dialect stand in one table; pecan asks :class:`Root` where a
+The routes of a dialect stand in one table; :class:`Root` knows where a
 request goes. pecan's own ways find controllers by the names of attributes,
 so that things would be reachable that nobody meant to publish.
 """
@@ -10,7 +10,6 @@ so that things would be reachable that nobody meant to publish.
 import re
 import urllib.parse
 
-import pecan
 from pecan import core
 
 from karbor_ng import errors
@@ -68,8 +67,21 @@ class WellFormed:
         return self._app(environ, start_response)
 
 
+class Dispatcher(core.ExplicitPecan):
+    """pecan, which asks :class:`Root` where a request goes.
+
+    By itself it walks attributes and looks at signatures for each request.
+    """
+
+    def route(self, req, node, path):
+        return node.find(path.split('/')[1:], req)
+
+    def get_args(self, state, all_params, remainder, argspec, im_self):
+        return [state.request, state.response, *remainder], [], {}
+
+
 class Root:
-    """Where pecan begins.
+    """The table of routes.
 
     :param routes: ``{path: {method: 'noun.verb'}}`` without slashes at the
         ends; a ``*`` is any single segment, and its text an argument of the
@@ -84,8 +96,14 @@ class Root:
                 for method, name in verbs.items()})
             for path, verbs in routes.items()]
 
-    @pecan.expose()
-    def _route(self, segments, request):
+    def find(self, segments, request):
+        """Return the verb for a request, and its arguments.
+
+        :param segments: the parts of the path
+        :raises errors.NotFound: there is no such path
+        :raises faults.MethodNotAllowed: there is, for other methods
+        :raises errors.Forbidden: it is in another project
+        """
         if segments[-1:] == ['']:
             segments = segments[:-1]
         verbs, arguments = self._find(segments or [''])
