@@ -72,7 +72,7 @@ function configure_karbor {
     chmod 640 "$KARBOR_CONF"
 
     configure_karbor_providers
-    configure_cinder_for_karbor
+    configure_services_for_karbor
 }
 
 function configure_karbor_providers {
@@ -104,8 +104,21 @@ function configure_karbor_swift_bank {
     iniset "$file" swift_client swift_tenant_name "$KARBOR_BANK_PROJECT"
 }
 
-function configure_cinder_for_karbor {
-    # Backups outlive the tokens with which they were asked for.
+# Operations outlive the tokens with which they were asked for: the services
+# that plugins call take such a token if one of a service comes with it.
+function configure_services_for_karbor {
+    local service
+    for service in g-api:"$GLANCE_API_CONF" c-api:"$CINDER_CONF" \
+            n-api:"$NOVA_CONF" neutron:"$NEUTRON_CONF"; do
+        if is_service_enabled "${service%%:*}"; then
+            iniset "${service#*:}" keystone_authtoken \
+                service_token_roles_required True
+        fi
+    done
+    if is_service_enabled s-proxy; then
+        iniset "$SWIFT_CONF_DIR/proxy-server.conf" filter:authtoken \
+            service_token_roles_required True
+    fi
     if is_service_enabled c-bak && is_service_enabled s-proxy; then
         iniset "$CINDER_CONF" DEFAULT backup_swift_service_auth True
     fi
