@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Clients of the services that plugins work with, made from a session.
 
-Apart from the plugins, because how a service is found in the catalog and
-which microversion is spoken with it is the same for all of them.
+Apart from the plugins, because how a service is found in the catalog, which
+microversion is spoken with it, and that its refusals can be quoted with the
+id of the refused request, is the same for all of them.
 """
 
 import functools
@@ -67,8 +68,10 @@ def glance(session, region_name=None):
     place = _place(session, 'image', region_name)
     _endpoint_data(adapter.Adapter(session, **place))
     made = glance_client.Client(session=session, **place)
-    made.http_client.request = functools.partial(
-        _untranslated, made.http_client.request)
+    http = made.http_client
+    http.request = functools.partial(_untranslated, http.request)
+    http._handle_response = functools.partial(
+        _identified, http._handle_response)
     return made
 
 
@@ -82,10 +85,32 @@ def neutron(session, region_name=None):
         has no cloud
     """
     need_cloud(session)
-    made = adapter.Adapter(session, min_version='2', max_version='2.latest',
-                           **_place(session, 'network', region_name))
+    made = _Neutron(session, min_version='2', max_version='2.latest',
+                    **_place(session, 'network', region_name))
     _endpoint_data(made)
     return made
+
+
+class _Neutron(adapter.Adapter):
+    """Raises refusals in Neutron's own words, which keystoneauth skips."""
+
+    def request(self, url, method, **kwargs):
+        try:
+            return super().request(url, method, **kwargs)
+        except exceptions.HttpError as refusal:
+            _quote_neutron(refusal)
+            raise
+
+
+def _quote_neutron(refusal):
+    try:
+        told = refusal.response.json()['NeutronError']['message']
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return
+    refusal.message = f'{told} (HTTP {refusal.http_status})'
+    if refusal.request_id:
+        refusal.message += f' (Request-ID: {refusal.request_id})'
+    refusal.args = (refusal.message,)
 
 
 def need_cloud(session):
@@ -106,6 +131,17 @@ def _untranslated(request, url, method, **kwargs):
     except (glance_exceptions.CommunicationError,
             glance_exceptions.InvalidEndpoint) as problem:
         raise problem.__context__ from None
+
+
+def _identified(handle, response):
+    """Take an answer; let its refusal tell the request, as others do."""
+    try:
+        return handle(response)
+    except glance_exceptions.HTTPException as refusal:
+        request_id = response.headers.get('X-OpenStack-Request-ID')
+        if request_id:
+            refusal.details += f' (Request-ID: {request_id})'
+        raise
 
 
 def _place(session, service_type, region_name):

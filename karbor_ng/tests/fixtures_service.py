@@ -23,11 +23,17 @@ PROJECT = '24f7f1f5cb044d3ba4ab1b4d3b8a8e3c'
 
 
 class Refused(Exception):
-    """An answer that is an error."""
+    """An answer that is an error.
 
-    def __init__(self, code, text):
+    :param request_id: what the cloud's service calls the request
+    """
+
+    def __init__(self, code, text, request_id=None):
         super().__init__(text)
         self.code = code
+        # Nova and Cinder have another name of their own for it.
+        self.headers = {name: request_id for name in (
+            'X-Openstack-Request-Id', 'X-Compute-Request-Id') if request_id}
 
 
 class Service(requests.adapters.BaseAdapter):
@@ -90,8 +96,10 @@ class Service(requests.adapters.BaseAdapter):
                 self.after(request.method, path, body)
                 return response(request, 200, answer)
             except Refused as refusal:
-                return response(request, refusal.code,
-                                self.words(refusal))
+                answer = response(request, refusal.code,
+                                  self.words(refusal))
+                answer.headers.update(refusal.headers)
+                return answer
 
     def close(self):
         pass

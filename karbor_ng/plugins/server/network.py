@@ -76,19 +76,10 @@ def change(neutron, kind, thing, as_read=False, **values):
 
     :param kind: such as ``port``
     :param as_read: only if nobody else has changed it since it was read
-    :raises Refusal: see :func:`words`
+    :raises Refusal: in Neutron's words
     """
     headers = {}
     if as_read and 'revision_number' in thing:
         headers['If-Match'] = f'revision_number={thing["revision_number"]}'
     return neutron.put(f'/{kind}s/{thing["id"]}', json={kind: values},
                        headers=headers).json()[kind]
-
-
-def words(refusal):
-    """Return what Neutron said when it refused something."""
-    try:
-        told = refusal.response.json()['NeutronError']['message']
-    except (AttributeError, KeyError, TypeError, ValueError):
-        return str(refusal)
-    return told

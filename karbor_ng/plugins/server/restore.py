@@ -296,7 +296,7 @@ class Restore(api.Operation):
             network.change(self.neutron, 'port', port, **values)
         except network.Refusal as refusal:
             self.note(f'The port on network {port["network_id"]} did not '
-                      f'get {what}: {network.words(refusal)}')
+                      f'get {what}: {refusal}')
 
     def _add_addresses(self, nic, port):
         wanted = [{'subnet_id': item['subnet_id'], 'ip_address': item['ip']}
@@ -305,7 +305,7 @@ class Restore(api.Operation):
             return network.change(self.neutron, 'port', port,
                                   fixed_ips=wanted)
         except network.Refusal as refusal:
-            nic.reason = network.words(refusal)
+            nic.reason = str(refusal)
             return port
 
     # Floating IPs
@@ -332,7 +332,7 @@ class Restore(api.Operation):
                            as_read=True, port_id=port['id'],
                            fixed_ip_address=address)
         except network.Refusal as refusal:
-            return network.words(refusal)
+            return str(refusal)
         return None
 
     def _stop(self, server):

@@ -7,7 +7,6 @@ import time
 import unittest
 from unittest import mock
 
-from keystoneauth1 import exceptions as keystone_exceptions
 from oslo_config import cfg
 
 from karbor_ng import clients
@@ -142,13 +141,9 @@ class NetworkTest(ServerCase):
         with self.assertRaises(network.Refusal) as caught:
             network.change(self.client, 'floatingip', read, as_read=True,
                            port_id='b')
-        self.assertEqual('Constrained to revision',
-                         network.words(caught.exception))
+        self.assertEqual('Constrained to revision (HTTP 412)',
+                         str(caught.exception))
         self.assertEqual('a', thing['port_id'])
-
-    def test_words_of_a_connection_that_broke(self):
-        problem = keystone_exceptions.ConnectFailure('no route')
-        self.assertEqual('no route', network.words(problem))
 
 
 class ProtectableTest(ServerCase):
