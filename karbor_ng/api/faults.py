@@ -30,6 +30,9 @@ _DATABASE_AWAY = (db_errors.DBConnectionError, db_errors.DBDeadlock,
                   db_errors.CantStartEngineError,
                   sqlalchemy_errors.TimeoutError)
 _DATABASE_WORDS = 'The database does not answer; try again later.'
+#: The only thing of ours that somebody between us and the caller measures.
+_LARGE_WORDS = ('The body is larger than [oslo_middleware] '
+                'max_request_body_size allows.')
 _UNEXPECTED_WORDS = ('An unexpected error happened. The log of the service '
                      'has more, under the id of this request.')
 
@@ -107,6 +110,8 @@ def _from_response(response):
 
 def _words(response):
     """Return what the other's error says, or at least its title."""
+    if response.status_int == 413:
+        return _LARGE_WORDS
     if response.content_type == 'application/json':
         try:
             return response.json['error']['message']

@@ -8,12 +8,24 @@ NAME = {'type': 'string', 'maxLength': 255, 'pattern': r'\S'}
 
 DESCRIPTION = {'type': ['string', 'null'], 'maxLength': 255}
 
+#: Resources in one plan, at most.
+MOST_RESOURCES = 5000
+
 #: Options for a type of resource or for one resource. Which keys, options
-#: and values there are is for the provider to say.
+#: and values there are is for the provider to say; here is how many: some for
+#: each resource and each type of the largest plan.
 PARAMETERS = {
     'type': ['object', 'null'],
     'description': 'Options by key, which is TYPE or TYPE#ID.',
-    'additionalProperties': {'type': 'object'},
+    'maxProperties': MOST_RESOURCES + 100,
+    'propertyNames': {'maxLength': 320},
+    'additionalProperties': {
+        'type': 'object',
+        'maxProperties': 64,
+        'propertyNames': {'maxLength': 255},
+        'additionalProperties': {'maxLength': 4096, 'maxItems': 256,
+                                 'maxProperties': 256},
+    },
 }
 
 #: Notes of the caller; None where there are none.

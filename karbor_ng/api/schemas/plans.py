@@ -7,7 +7,7 @@ from karbor_ng.api.schemas import base
 RESOURCES = {
     'type': 'array',
     'minItems': 1,
-    'maxItems': 5000,
+    'maxItems': base.MOST_RESOURCES,
     'items': {
         'type': 'object',
         'required': ['id', 'type', 'name'],

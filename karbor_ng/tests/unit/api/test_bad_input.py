@@ -94,6 +94,23 @@ PLANS = [
      {'parameters': {VOLUME: {'backup_mode': 'half'}}}, 'backup_mode'),
     ('null as option',
      {'parameters': {VOLUME: {'backup_mode': None}}}, 'backup_mode'),
+    ('too many keys of parameters',
+     {'parameters': {f'{VOLUME}#{n}': {} for n in range(5101)}},
+     'plan.parameters must not have more than 5100 fields'),
+    ('long key of parameters',
+     {'parameters': {f'{VOLUME}#{LONG + LONG}': {}}},
+     'A name in plan.parameters must not have more than 320'),
+    ('too many options',
+     {'parameters': {VOLUME: {str(n): n for n in range(65)}}},
+     f'plan.parameters.{VOLUME} must not have more than 64 fields'),
+    ('long option', {'parameters': {VOLUME: {LONG: 1}}},
+     f'A name in plan.parameters.{VOLUME} must not have more than 255'),
+    ('long value of an option',
+     {'parameters': {VOLUME: {'backup_mode': 'x' * 4097}}},
+     f'plan.parameters.{VOLUME}.backup_mode must not have more than 4096'),
+    ('long list as option',
+     {'parameters': {VOLUME: {'backup_mode': [1] * 257}}},
+     f'plan.parameters.{VOLUME}.backup_mode must not have more than 256'),
     ('unknown field', {'colour': 'red'}, 'colour'),
     ('status at creation', {'status': 'started'}, 'status'),
     ('an id of its own', {'id': PLAN_ID}, 'id'),
@@ -143,6 +160,9 @@ RESTORES = [
     ('target', {'restore_target': ''}, 'restore.restore_target'),
     ('wrong restore parameters',
      {'parameters': {VOLUME: {'restore_name': 5}}}, 'restore_name'),
+    ('too many keys of restore parameters',
+     {'parameters': {f'{VOLUME}#{n}': {} for n in range(5101)}},
+     'restore.parameters must not have more than 5100 fields'),
     ('text as restore parameters', {'parameters': 'a'},
      'restore.parameters'),
 ]
@@ -183,7 +203,8 @@ def _texts(method, path, noun):
             ('not UTF-8', b'{"\xff": 1}', 'UTF-8'),
             ('byte order mark', b'\xef\xbb\xbf{}', 'not JSON'),
             ('UTF-16', '{}'.encode('utf-16'), 'UTF-8'),
-            ('too large', b'"' + b'x' * (4 * 1024 * 1024) + b'"', '')):
+            ('too large', b'"' + b'x' * (4 * 1024 * 1024) + b'"',
+             'body is larger')):
         yield f'{method} {path}: {name}', {
             'method': method, 'path': path, 'body': text, 'named': named,
             'status': 413 if name == 'too large' else 400}
@@ -242,7 +263,8 @@ class GoodBodyTest(testscenarios.WithScenarios, base.BaseTestCase):
                      for number in range(5000)]
         answer = self.api.call('POST', '/plans', {'plan': dict(
             PLAN, name='n' * 255, description='d' * 255,
-            resources=resources)})
+            resources=resources, parameters={
+                f'{VOLUME}#{number}': {} for number in range(5100)})})
         self.assertEqual(200, answer.status_int, answer.text[:500])
         self.assertEqual(resources, answer.json['plan']['resources'])
 
