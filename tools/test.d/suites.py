@@ -180,7 +180,7 @@ def functional(environment, pattern=None):
     """Run the functional tests against the stack."""
     # They mostly wait, for clouds and for leases that run out; those that
     # stop services take turns.
-    return stestr('functional', environment, pattern, '--concurrency', '4')
+    return stestr('functional', environment, pattern, '--concurrency', '6')
 
 
 def stestr(suite, environment, pattern, *options):
