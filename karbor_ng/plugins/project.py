@@ -37,7 +37,12 @@ class ProjectProtectable(api.Protectable):
 
 
 class ProjectProtection(api.Protection):
-    """Protects a project: that is, what discovery finds in it."""
+    """Protects a project: that is, what discovery finds in it.
+
+    Those are its servers, volumes and images at the time of each checkpoint,
+    as far as the provider has plugins for them. Nothing of the project
+    itself is kept; checkpoints say what else it has.
+    """
 
     resource_types = (RESOURCE_TYPE,)
     container = True

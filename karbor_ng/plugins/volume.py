@@ -555,7 +555,9 @@ class VolumeProtection(api.Protection):
     """Protects volumes by backups of Cinder.
 
     Needs Cinder's backup service. Users see the backups in Cinder; deleting
-    one there breaks the checkpoint.
+    one there breaks the checkpoint. All volumes of a plan are frozen as
+    snapshots first, close to one instant. Backups are incremental while the
+    chain is short, unless the plan says otherwise.
     """
 
     resource_types = (RESOURCE_TYPE,)

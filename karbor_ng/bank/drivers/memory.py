@@ -29,7 +29,10 @@ class _Shelf:
 
 
 class MemoryBank(driver.BankDriver):
-    """Keeps objects in a dict that all banks of one name share."""
+    """Keeps objects in a dict that all banks of one name share.
+
+    For tests: they are gone with the process.
+    """
 
     KIND = 'memory'
     OPTS = [(GROUP, [
