@@ -58,8 +58,8 @@ PASSING = {errno.ESTALE, errno.ETIMEDOUT, errno.EINTR, errno.EAGAIN,
 class FilesystemBank(driver.BankDriver):
     """Keeps every object in a file of its own.
 
-    The directory must exist, on a file system with hard links. Hosts that
-    work for one provider must share it.
+    The directory needs a file system with hard links. Hosts that work for
+    one provider must share it.
     """
 
     KIND = 'filesystem'
