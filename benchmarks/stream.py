@@ -151,7 +151,8 @@ def _judge(rounds, mebibytes):
     ratio = statistics.median(stored) / statistics.median(copied)
     print(f'{mebibytes} MiB, median of {len(rounds)}: stored at '
           f'{100 * ratio:.0f} % of the speed of a copy, with at most '
-          f'{max(memory):.0f} MiB of memory')
+          f'{max(memory):.0f} MiB of memory; goal: at least '
+          f'{100 * ENOUGH:.0f} %, at most {MOST_MEMORY} MiB')
     return int(ratio < ENOUGH or max(memory) > MOST_MEMORY)
 
 

@@ -255,8 +255,8 @@ class Operation(Base):
         sa.Index('operations_to_claim', 'state', 'provider_id',
                  'created_at'),
         sa.Index('operations_by_owner', 'owner', 'state'),
-        sa.Index('operations_by_checkpoint', 'checkpoint_id'),
-        sa.Index('operations_by_restore', 'restore_id'),
+        _ordered('operations_by_checkpoint', 'checkpoint_id'),
+        _ordered('operations_by_restore', 'restore_id'),
         Base.__table_args__)
 
     id = _id(primary_key=True)

@@ -22,8 +22,9 @@ def upgrade():
     _index('operations_by_type', 'operations', 'project_id', 'type', 'state')
     _index('operations_by_provider', 'operations', 'project_id',
            'provider_id')
-    op.drop_index('operations_by_plan', 'operations')
-    _index('operations_by_plan', 'operations', 'plan_id')
+    for noun in ('plan', 'checkpoint', 'restore'):
+        op.drop_index(f'operations_by_{noun}', 'operations')
+        _index(f'operations_by_{noun}', 'operations', f'{noun}_id')
 
 
 def _index(name, table, *columns):
