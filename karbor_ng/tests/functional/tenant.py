@@ -7,8 +7,6 @@ here everything can be listed, and nothing may be left.
 """
 
 import contextlib
-import errno
-import hashlib
 import os
 import uuid
 
@@ -177,10 +175,10 @@ class Tenant(base.User):
             'metadata': server.metadata,
             'security groups': sorted({
                 group['name'] for group in server.security_groups}),
-            'root disk': _digest(root) if root.exists() else None,
+            'root disk': base.digest(root) if root.exists() else None,
             'volumes': sorted(
                 (one.device, one.delete_on_termination,
-                 volume_digest(one.volume_id))
+                 base.volume_digest(one.volume_id))
                 for one in compute.volume_attachments(server_id)),
         }
 
@@ -190,36 +188,5 @@ class Tenant(base.User):
                 for one in addresses]
 
 
-def volume_digest(volume_id):
-    return _digest(base.STACK / 'cinder' / 'volumes' / f'volume-{volume_id}')
-
-
 def _root_disk(server_id):
     return base.STACK / 'nova' / 'disks' / server_id
-
-
-def _digest(path):
-    """Return a hash that is equal for equal bytes; reads no holes.
-
-    A hole and zeros that were written are the same bytes.
-    """
-    digest = hashlib.sha256(b'%d bytes' % path.stat().st_size)
-    with path.open('rb') as file:
-        start = 0
-        while (start := _next_data(file, start)) is not None:
-            start -= start % base.MIB
-            file.seek(start)
-            block = file.read(base.MIB)
-            if block != bytes(len(block)):
-                digest.update(b' at %d: ' % start + block)
-            start += base.MIB
-    return digest.hexdigest()
-
-
-def _next_data(file, start):
-    try:
-        return os.lseek(file.fileno(), start, os.SEEK_DATA)
-    except OSError as problem:
-        if problem.errno != errno.ENXIO:
-            raise
-        return None

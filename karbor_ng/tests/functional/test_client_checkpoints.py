@@ -129,7 +129,7 @@ class BytesTest(client.ClientTestCase):
     def test_bytes_come_back(self):
         volume = self.demo.create_volume(os.urandom(base.MIB))
         self.addCleanup(self.demo.delete_volume, volume.id)
-        digest = self.demo.hash_volume(volume.id)
+        digest = base.volume_digest(volume.id)
         plan = self.make_plan(
             volume, base.FILESYSTEM_PROVIDER, '--parameters',
             f'resource_type={base.VOLUME},backup_mode=full')
@@ -152,4 +152,4 @@ class BytesTest(client.ClientTestCase):
         self.addCleanup(self.demo.delete_volume, volume_id)
         found = self.demo.cloud.block_storage.get_volume(volume_id)
         self.assertEqual('back', found.name)
-        self.assertEqual(digest, self.demo.hash_volume(volume_id))
+        self.assertEqual(digest, base.volume_digest(volume_id))

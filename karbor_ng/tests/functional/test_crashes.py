@@ -28,7 +28,7 @@ class Case:
         self.test = test
         self.point = point
         self.volume = test.demo.create_volumes(1)[0]
-        self.digest = test.demo.hash_volume(self.volume.id)
+        self.digest = base.volume_digest(self.volume.id)
         self.plan_id = test.create_plan([self.volume])
         self.ready = folder / self.plan_id
         self.log = folder / f'{self.plan_id}.log'
@@ -70,7 +70,7 @@ class Case:
         demo.delete_volume(self.volume.id)
         for volume_id in self.test.restored_ids(
                 self.test.restore(self.path)):
-            self.test.assertEqual(self.digest, demo.hash_volume(volume_id))
+            self.test.assertEqual(self.digest, base.volume_digest(volume_id))
             demo.delete_volume(volume_id)
         self.test.delete(self.path)
         self.test.assertEqual([], demo.backups_of(self.volume.id))

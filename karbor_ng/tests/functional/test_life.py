@@ -36,11 +36,11 @@ class LifeTest(testscenarios.WithScenarios, base.StackTestCase):
         volume = self.demo.create_volumes(1)[0]
         self.addCleanup(self.demo.delete_volume, volume.id)
         plan_id = self.create_plan([volume], self.provider)
-        first_bytes = self.demo.hash_volume(volume.id)
+        first_bytes = base.volume_digest(volume.id)
         first = self.protect(plan_id, self.provider)
         self.ended(first)
         self.demo.overwrite_volume(volume, os.urandom(base.MIB))
-        second_bytes = self.demo.hash_volume(volume.id)
+        second_bytes = base.volume_digest(volume.id)
         self.assertNotEqual(first_bytes, second_bytes)
         second = self.protect(plan_id, self.provider)
         self.ended(second)
@@ -55,7 +55,7 @@ class LifeTest(testscenarios.WithScenarios, base.StackTestCase):
         restore = self.restore(path)
         restored = self.restored_ids(restore)
         self.assertEqual(1, len(restored))
-        self.assertEqual(digest, self.demo.hash_volume(restored[0]))
+        self.assertEqual(digest, base.volume_digest(restored[0]))
         self.demo.delete_volume(restored[0])
 
     def check_delete(self, volume, first, second):
@@ -93,7 +93,7 @@ class TwiceTest(base.StackTestCase):
     def test_restored_beside_the_original_twice(self):
         volume = self.demo.create_volumes(1)[0]
         self.addCleanup(self.demo.delete_volume, volume.id)
-        digest = self.demo.hash_volume(volume.id)
+        digest = base.volume_digest(volume.id)
         path = self.protect(self.create_plan([volume]))
         self.ended(path)
         ids = set()
@@ -106,7 +106,7 @@ class TwiceTest(base.StackTestCase):
             self.demo.cloud.block_storage.get_volume(found).name
             for found in ids})
         for found in ids:
-            self.assertEqual(digest, self.demo.hash_volume(found))
+            self.assertEqual(digest, base.volume_digest(found))
             self.demo.delete_volume(found)
         self.delete(path)
 

@@ -6,14 +6,13 @@ import os
 
 from karbor_ng.tests.functional import application
 from karbor_ng.tests.functional import base
-from karbor_ng.tests.functional import tenant
 
 
 class ProjectTest(application.ApplicationTestCase):
 
     def test_a_project_is_everything_in_it(self):
         alone = self.tenant.create_volume(os.urandom(base.MIB), name='alone')
-        digest = tenant.volume_digest(alone.id)
+        digest = base.volume_digest(alone.id)
         self.volumes.append(alone)
         other_image = self.upload('the-other-image')
         self.images.append(other_image)
@@ -26,7 +25,7 @@ class ProjectTest(application.ApplicationTestCase):
         self.destroy()
         ids = self.new_ids(self.restore(path))
         self.check_servers(ids)
-        self.assertEqual(digest, tenant.volume_digest(ids[alone.id]))
+        self.assertEqual(digest, base.volume_digest(ids[alone.id]))
         self.assertNotIn(broken, ids)
         restored = self.tenant.cloud.image.get_image(ids[other_image.id])
         self.assertEqual('the-other-image', restored.name)

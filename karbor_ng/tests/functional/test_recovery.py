@@ -54,7 +54,7 @@ class RecoveryTestCase(test_allinone.AllInOneTestCase):
                         ignore_missing=True)
         volume = self.demo.create_volumes(1)[0]
         self.addCleanup(self.demo.delete_volume, volume.id)
-        return volume, self.demo.hash_volume(volume.id), image, data
+        return volume, base.volume_digest(volume.id), image, data
 
     def check_bytes(self, path, volume, digest, image, data):
         """What is restored has the bytes of what is gone."""
@@ -66,7 +66,7 @@ class RecoveryTestCase(test_allinone.AllInOneTestCase):
         self.addCleanup(self.demo.cloud.image.delete_image,
                         restored[IMAGE])
         self.assertEqual(digest,
-                         self.demo.hash_volume(restored[base.VOLUME]))
+                         base.volume_digest(restored[base.VOLUME]))
         answer = self.demo.cloud.image.download_image(restored[IMAGE],
                                                       stream=True)
         self.assertEqual(hashlib.sha256(data).hexdigest(),

@@ -57,7 +57,7 @@ class TokenExpiryTest(base.StackTestCase):
         revoked = short_tokens.long_token('demo')
         one, one_plan = self.plan()
         other, other_plan = self.plan()
-        digest = self.demo.hash_volume(one.id)
+        digest = base.volume_digest(one.id)
         mortal.sleep_until(-LEFT_SECONDS)
         with short_tokens.Paused('cinder-backup'):
             path = self.protect_with(mortal, one_plan)
@@ -88,7 +88,7 @@ class TokenExpiryTest(base.StackTestCase):
         self._assert_left(volume, backups=1)
         restored_id, = self.restored_ids(self.restore(path))
         self.addCleanup(self.demo.delete_volume, restored_id)
-        self.assertEqual(digest, self.demo.hash_volume(restored_id))
+        self.assertEqual(digest, base.volume_digest(restored_id))
         self.delete(path)
 
     def _assert_left(self, volume, backups):

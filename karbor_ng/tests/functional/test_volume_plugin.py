@@ -130,7 +130,7 @@ class BytesTest(VolumeCase):
         for head, protect in (heads[0], made[0]), (heads[-1], made[-1]):
             restore = self.frame.restore(protect, resource)
             self._assert_alike(resource.id, restore.restored[resource.id])
-            self.assertEqual(hash_of(head), self.demo.hash_volume(
+            self.assertEqual(hash_of(head), self.demo.hash_through_api(
                 restore.restored[resource.id]))
         self._assert_deleting_order(resource, made)
 
