@@ -7,6 +7,7 @@ import dataclasses
 import sqlalchemy as sa
 from sqlalchemy.ext import compiler
 from sqlalchemy.sql import functions
+from sqlalchemy.sql import operators
 
 from karbor_ng import errors
 
@@ -38,6 +39,10 @@ def page(session, model, page, *conditions):
     query = sa.select(model).where(*conditions)
     if page.marker is not None:
         query = query.where(_after(session, model, page, conditions, keys))
+        for index in _indexes(model, conditions, keys):
+            # Left alone MySQL reads all pages before the marker too.
+            query = query.with_hint(model, f'FORCE INDEX ({index.name})',
+                                    'mysql')
     order = [_ordered(session, column, up) for column, up in keys]
     rows = session.execute(query.order_by(*order).limit(page.limit))
     return rows.scalars().all()
@@ -108,6 +113,19 @@ def _ordered(session, column, up):
         return order
     # The others take nulls as the smallest values by themselves.
     return order.nulls_first() if up else order.nulls_last()
+
+
+def _indexes(model, conditions, keys):
+    """Return the index, in a list, that has just these rows in this order.
+
+    :param conditions: of which those that compare for equality count
+    """
+    order = [column.key for column, _up in keys]
+    equal = {condition.left.key for condition in conditions
+             if getattr(condition, 'operator', None) is operators.eq}
+    return [index for index in model.__table__.indexes
+            if index.columns.keys()[-len(order):] == order
+            and set(index.columns.keys()[:-len(order)]) == equal][:1]
 
 
 def _after(session, model, page, conditions, keys):

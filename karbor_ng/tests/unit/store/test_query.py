@@ -93,6 +93,21 @@ class PageTest(fixtures.DatabaseTest):
         self.assertEqual(['2', '1', '0'], [
             plan.name for plan in self.read(plans.list, query.Page())])
 
+    def test_pages_within_a_status_follow_each_other(self):
+        # All equal but for the id; with the index of filter and order.
+        for count in range(7):
+            self.write(plans.create, fixtures.plan_values(
+                status=('started', 'suspended')[count % 2],
+                created_at=MOMENTS[0]))
+        whole = self.read(plans.list, query.Page(), fixtures.PROJECT,
+                          status='started')
+        self.assertEqual(4, len(whole))
+        after = self.read(
+            plans.list, query.Page(limit=2, marker=whole[1].id),
+            fixtures.PROJECT, status='started')
+        self.assertEqual([plan.id for plan in whole[2:]],
+                         [plan.id for plan in after])
+
     def test_limit_of_zero(self):
         self._plans('one')
         self.assertEqual([], self.read(plans.list, query.Page(limit=0)))
