@@ -44,20 +44,22 @@ class Chain:
     def run(self, points):
         """Run workers until told to stop; raise if one ends by itself."""
         signal.signal(signal.SIGTERM, self._stop)
-        for point in [*points, None]:
+        for number, point in enumerate([*points, None]):
             self._worker = os.fork()
             if not self._worker:
-                self._be_worker(point)
+                self._be_worker(point, points[number + 1:])
             _, status = os.waitpid(self._worker, 0)
             if os.waitstatus_to_exitcode(status) != -signal.SIGKILL:
                 raise SystemExit(f'The worker of {point}: status {status}')
             with open(self._folder / 'died', 'a') as died:
                 died.write(f'{point}\n')
 
-    def _be_worker(self, point):
+    def _be_worker(self, point, later):
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         if point:
             crash_worker.POINTS[point](_die)
+        for other in later:
+            crash_worker.hold_back(other)
         crash_worker.start_worker(self._conf)
         while True:
             time.sleep(60)

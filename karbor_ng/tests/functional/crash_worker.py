@@ -135,6 +135,46 @@ POINTS = {'snapshot-accepted': _accepted('snapshot'),
           'stream-stored': _stream_stored}
 
 
+def _kind(name):
+    return work.Work, 'once', lambda frame, label, create, kind: (
+        kind.name == name)
+
+
+def _stream_of(resource_type):
+    return streams.Streams, 'put', lambda own, *args: (
+        own._work.resource.type == resource_type)
+
+
+#: What leads to a point: ``(owner, name, whether a call is meant)``.
+_WAYS = {'snapshot-accepted': _kind('snapshot'),
+         'root-disk-accepted': _kind('root-disk-snapshot'),
+         'backup-accepted': _kind('backup'),
+         'image-part-recorded': _stream_of('OS::Glance::Image'),
+         'root-disk-part-recorded': _stream_of('OS::Nova::Server'),
+         'volume-accepted': _kind('volume'),
+         'image-accepted': _kind('image'),
+         'server-accepted': _kind('server')}
+
+
+def hold_back(point):
+    """Let nothing come near a point in this process.
+
+    A worker works on many things at once, and what it has done before it
+    dies can not be interrupted in the next one.
+    """
+    if point not in _WAYS:
+        return
+    owner, name, is_meant = _WAYS[point]
+    real = getattr(owner, name)
+
+    @functools.wraps(real)
+    def wrapped(*args):
+        while is_meant(*args):
+            time.sleep(60)
+        return real(*args)
+    setattr(owner, name, wrapped)
+
+
 def _only_plan(plan_id):
     """Leave what belongs to other plans to other workers."""
     real = operations.claimable
