@@ -52,7 +52,9 @@ def nova(session, region_name=None):
     need_cloud(session)
     place = _place(session, 'compute', region_name)
     version = _microversion(session, place, NOVA_OLDEST, NOVA_NEWEST)
-    return nova_client.Client(version, session=session, **place)
+    return nova_client.Client(
+        version, session=session, service_type=place['service_type'],
+        endpoint_type=place['interface'], region_name=place['region_name'])
 
 
 def glance(session, region_name=None):

@@ -223,7 +223,9 @@ class StackTestCase(base.BaseTestCase):
                 'resources': [{'id': volume.id, 'type': VOLUME,
                                'name': volume.name or volume.id}
                               for volume in volumes]}
-        return self.request('POST', '/plans', {'plan': plan})['plan']['id']
+        made = self.request('POST', '/plans', {'plan': plan})['plan']['id']
+        self.addCleanup(self.demo.karbor.delete, f'/plans/{made}')
+        return made
 
     def protect(self, plan_id, provider=FILESYSTEM_PROVIDER):
         """Start a checkpoint; return its path."""
