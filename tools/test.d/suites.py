@@ -2,14 +2,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """Run the suites and say what passed, failed and was skipped.
 
-    tools/test                                     style, unit, functional
-    tools/test style|unit|functional|docs [FILTER]  one of them
+    tools/test                      style, unit, functional, applications
+    tools/test SUITE [FILTER]       one of them, or docs
 
 style: what tox.ini lists for pep8, genconfig, genpolicy, docs, releasenotes.
 unit: on SQLite, MariaDB and PostgreSQL.
-functional: against the stack, which is brought up (and left up) for it.
+functional: against the stack, which is brought up (and left up) for it:
+volumes, banks, and what keeps the services going.
+applications: the same, for servers, images, projects, old clients and what
+operators do.
 
-FILTER is a regular expression for the names of unit or functional tests.
+FILTER is a regular expression for the names of tests; with one, functional
+and applications both run whatever of the two has such a name.
 A skipped test fails its suite, and so does a suite that exceeds its budget.
 Ends with the line "N passed, N failed, N skipped"; exit code 0 or 1.
 """
@@ -36,7 +40,10 @@ import venvs  # noqa: E402
 
 #: Seconds that a suite may take; the stack's counts once it is installed.
 BUDGETS = {'style': 240, 'docs': 240, 'unit': 360, 'stack': 240,
-           'functional': 600}
+           'functional': 600, 'applications': 600}
+#: Functional tests that are a suite of their own.
+APPLICATIONS = (r'functional\.test_(application|client|project|server|image|'
+                r'shared_streams|recovery|install_guide|abort|dry_runs|demo)')
 #: A suite that takes so many times its budget hangs, and is ended.
 PATIENCE = 2
 #: tox environments whose commands are the suite, the longest first.
@@ -178,14 +185,27 @@ def variables(text):
 
 def functional(environment, pattern=None):
     """Run the functional tests against the stack."""
+    options = [] if pattern else ['--exclude-regex', APPLICATIONS]
+    return _on_the_stack('functional', environment, pattern, *options)
+
+
+def applications(environment, pattern=None):
+    """Run the functional tests of whole applications."""
+    return _on_the_stack('applications', environment,
+                         pattern or APPLICATIONS)
+
+
+def _on_the_stack(suite, environment, pattern, *options):
     # They mostly wait, for clouds and for leases that run out; those that
     # stop services take turns.
-    return stestr('functional', environment, pattern, '--concurrency', '6')
+    return stestr(suite, environment, pattern, '--concurrency', '6',
+                  *options, folder='functional')
 
 
-def stestr(suite, environment, pattern, *options):
-    """Run one folder of tests; count from what they reported."""
-    runner = ['stestr', '--test-path', f'./karbor_ng/tests/{suite}']
+def stestr(suite, environment, pattern, *options, folder=None):
+    """Run tests of one folder; count from what they reported."""
+    runner = ['stestr', '--test-path',
+              f'./karbor_ng/tests/{folder or suite}']
     before = runs()
     ended = run([*runner, 'run', *options, *([pattern] if pattern else [])],
                 BUDGETS[suite] * PATIENCE, env=environment)
@@ -257,10 +277,10 @@ def minutes(seconds):
 
 def report(results):
     """Print the table and the last line; return the exit code."""
-    print(f'\n{"suite":<11}{"passed":>8}{"failed":>8}{"skipped":>8}'
+    print(f'\n{"suite":<13}{"passed":>8}{"failed":>8}{"skipped":>8}'
           f'{"time":>8}{"budget":>8}')
     for result in results:
-        print(f'{result.suite:<11}{result.passed:>8}{result.failed:>8}'
+        print(f'{result.suite:<13}{result.passed:>8}{result.failed:>8}'
               f'{result.skipped:>8}{minutes(result.seconds):>8}'
               f'{minutes(BUDGETS[result.suite]):>8}  {result.remark}')
     passed, failed, skipped = (
@@ -274,7 +294,7 @@ def main(arguments):
     if arguments in (['-h'], ['--help']):
         print(__doc__)
         return 0
-    wanted = arguments[:1] or ['style', 'unit', 'functional']
+    wanted = arguments[:1] or ['style', 'unit', 'functional', 'applications']
     if len(arguments) > 2 or wanted[0] not in BUDGETS:
         sys.exit(__doc__)
     pattern = arguments[1] if len(arguments) > 1 else None
@@ -282,7 +302,8 @@ def main(arguments):
     environment = product()
     results = []
     for suite in wanted:
-        if suite == 'functional':
+        if suite in ('functional', 'applications') and not any(
+                result.suite == 'stack' for result in results):
             results.append(timed('stack', environment, None))
             if not results[-1].good:
                 break
