@@ -324,7 +324,9 @@ class LifeTest(ImageCase):
                 'provider_id': base.FILESYSTEM_PROVIDER,
                 'resources': [{'id': resource.id, 'type': resource.type,
                                'name': resource.name}]}
-        return self.request('POST', '/plans', {'plan': plan})['plan']['id']
+        made = self.request('POST', '/plans', {'plan': plan})['plan']['id']
+        self.addCleanup(self.remove_plan, self.demo, made)
+        return made
 
     def checkpoint(self, plan_id):
         """Make a checkpoint; return its path and what it kept."""

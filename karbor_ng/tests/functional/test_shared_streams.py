@@ -39,11 +39,13 @@ class ImageTestCase(base.StackTestCase):
         self.demo.cloud.image.delete_image(image_id, ignore_missing=True)
 
     def plan_of(self, image):
-        return self.request('POST', '/plans', {'plan': {
+        made = self.request('POST', '/plans', {'plan': {
             'name': 'functional', 'provider_id': self.provider,
             'parameters': {}, 'resources': [{
                 'id': image.id, 'type': IMAGE,
                 'name': image.name}]}})['plan']['id']
+        self.addCleanup(self.remove_plan, self.demo, made)
+        return made
 
     def stream_id(self, path):
         """Return the id of the checkpoint's stream, as its manifest says."""
