@@ -145,6 +145,7 @@ class Checkpoint(Base):
                  'status'),
         _ordered('checkpoints_by_plan', 'plan_id'),
         sa.Index('checkpoints_by_provider', 'provider_id', 'created_at'),
+        sa.Index('checkpoints_by_source', 'copied_from', 'provider_id'),
         Base.__table_args__)
 
     id = _id(primary_key=True)
@@ -166,6 +167,10 @@ class Checkpoint(Base):
     created_at = sa.Column(Time, nullable=False, default=utcnow)
     finished_at = sa.Column(Time)
     deleted_at = sa.Column(Time)
+    #: of a copy: the checkpoint that it was copied from, and the moment
+    #: whose data it has
+    copied_from = _id()
+    data_time = sa.Column(Time)
 
 
 class CheckpointResource(Base):
@@ -221,6 +226,8 @@ class Restore(Base):
     status = sa.Column(exact(64), nullable=False)
     created_at = sa.Column(Time, nullable=False, default=utcnow)
     finished_at = sa.Column(Time)
+    #: what was given to enter the target with, without its secrets
+    restore_auth = sa.Column(Json)
 
 
 class RestoreResource(Base):
@@ -235,6 +242,44 @@ class RestoreResource(Base):
     name = sa.Column(sa.String(255))
     #: under which id it lives after the restore
     new_id = sa.Column(exact(255))
+    status = sa.Column(exact(64), nullable=False)
+    reason = sa.Column(long_text())
+    progress = sa.Column(sa.Integer, nullable=False, default=0)
+    parameters = sa.Column(Json, nullable=False)
+    saved = sa.Column(Json, nullable=False)
+
+
+class Verification(Base):
+    """One verification of a checkpoint."""
+
+    __tablename__ = 'verifications'
+    __table_args__ = (
+        _ordered('verifications_by_project', 'project_id'),
+        _ordered('verifications_by_status', 'project_id', 'status'),
+        _ordered('verifications_by_checkpoint', 'checkpoint_id'),
+        Base.__table_args__)
+
+    id = _id(primary_key=True)
+    project_id = sa.Column(exact(255), nullable=False)
+    user_id = sa.Column(exact(255))
+    provider_id = _id(nullable=False)
+    checkpoint_id = _id(nullable=False)
+    parameters = sa.Column(Json, nullable=False)
+    status = sa.Column(exact(64), nullable=False)
+    created_at = sa.Column(Time, nullable=False, default=utcnow)
+    finished_at = sa.Column(Time)
+
+
+class VerificationResource(Base):
+    """One resource in a verification."""
+
+    __tablename__ = 'verification_resources'
+
+    verification_id = sa.Column(exact(36), sa.ForeignKey('verifications.id'),
+                                primary_key=True)
+    type = sa.Column(exact(64), primary_key=True)
+    id = sa.Column(exact(255), primary_key=True)
+    name = sa.Column(sa.String(255))
     status = sa.Column(exact(64), nullable=False)
     reason = sa.Column(long_text())
     progress = sa.Column(sa.Integer, nullable=False, default=0)
@@ -257,10 +302,12 @@ class Operation(Base):
         sa.Index('operations_by_owner', 'owner', 'state'),
         _ordered('operations_by_checkpoint', 'checkpoint_id'),
         _ordered('operations_by_restore', 'restore_id'),
+        _ordered('operations_by_verification', 'verification_id'),
+        _ordered('operations_by_schedule', 'scheduled_operation_id'),
         Base.__table_args__)
 
     id = _id(primary_key=True)
-    #: protect, restore, delete
+    #: protect, restore, delete, verify, copy
     type = sa.Column(exact(32), nullable=False)
     project_id = sa.Column(exact(255), nullable=False)
     user_id = sa.Column(exact(255))
@@ -288,6 +335,11 @@ class Operation(Base):
     created_at = sa.Column(Time, nullable=False, default=utcnow)
     started_at = sa.Column(Time)
     ended_at = sa.Column(Time)
+    verification_id = _id()
+    #: of a copy: what it is copied from
+    source_checkpoint_id = _id()
+    #: sealed, of a restore into another cloud or project; goes as well
+    target_credentials = sa.Column(long_text())
 
 
 class Step(Base):
@@ -349,6 +401,167 @@ class Service(Base):
     started_at = sa.Column(Time, nullable=False)
     #: by the database's clock
     seen_at = sa.Column(Time, nullable=False)
+
+
+class ServiceHost(Base):
+    """A program on a host; the operator may stop it from claiming work."""
+
+    __tablename__ = 'service_hosts'
+    __table_args__ = (
+        sa.UniqueConstraint('binary', 'host', name='service_hosts_key'),
+        Base.__table_args__)
+
+    #: a number, because that is what clients print
+    id = sa.Column(sa.Integer, primary_key=True, autoincrement=True)
+    binary = sa.Column(exact(64), nullable=False)
+    host = sa.Column(exact(255), nullable=False)
+    is_disabled = sa.Column(sa.Boolean, nullable=False, default=False)
+    disabled_reason = sa.Column(sa.String(255))
+    updated_at = sa.Column(Time)
+
+
+class Quota(Base):
+    """A limit of one project that is not its class's."""
+
+    __tablename__ = 'quotas'
+
+    project_id = sa.Column(exact(255), primary_key=True)
+    #: plans, checkpoints
+    resource = sa.Column(exact(64), primary_key=True)
+    #: -1: none
+    limit = sa.Column(sa.BigInteger, nullable=False)
+
+
+class QuotaClassLimit(Base):
+    """A limit of all projects of a class; ``default`` is everybody's."""
+
+    __tablename__ = 'quota_class_limits'
+
+    class_name = sa.Column(exact(255), primary_key=True)
+    resource = sa.Column(exact(64), primary_key=True)
+    limit = sa.Column(sa.BigInteger, nullable=False)
+
+
+class QuotaProject(Base):
+    """A project whose things are counted; its row is locked meanwhile."""
+
+    __tablename__ = 'quota_projects'
+
+    project_id = sa.Column(exact(255), primary_key=True)
+    #: None: the class ``default``
+    class_name = sa.Column(exact(255))
+
+
+class Trigger(Base):
+    """When something is to happen."""
+
+    __tablename__ = 'triggers'
+    __table_args__ = (
+        _ordered('triggers_by_project', 'project_id'),
+        _ordered('triggers_by_name', 'project_id', 'name'),
+        _ordered('triggers_by_type', 'project_id', 'type'),
+        sa.Index('triggers_due', 'next_run_at', 'id'),
+        Base.__table_args__)
+
+    id = _id(primary_key=True)
+    project_id = sa.Column(exact(255), nullable=False)
+    user_id = sa.Column(exact(255))
+    name = sa.Column(exact(255), nullable=False)
+    #: time
+    type = sa.Column(exact(64), nullable=False)
+    #: as the user wrote them
+    properties = sa.Column(Json, nullable=False)
+    #: None: never again
+    next_run_at = sa.Column(Time)
+    created_at = sa.Column(Time, nullable=False, default=utcnow)
+    updated_at = sa.Column(Time)
+
+
+class Trust(Base):
+    """A right to act for a user in a project, given to our own user.
+
+    It lasts as long as scheduled operations use it; those that name it are
+    its references.
+    """
+
+    __tablename__ = 'trusts'
+    __table_args__ = (
+        sa.Index('trusts_by_user', 'user_id', 'project_id'),
+        Base.__table_args__)
+
+    #: Keystone's id
+    id = sa.Column(exact(64), primary_key=True)
+    user_id = sa.Column(exact(255), nullable=False)
+    project_id = sa.Column(exact(255), nullable=False)
+    #: living, broken (revoked or expired), removing
+    state = sa.Column(exact(32), nullable=False)
+    reason = sa.Column(long_text())
+    created_at = sa.Column(Time, nullable=False, default=utcnow)
+
+
+class ScheduledOperation(Base):
+    """What is to happen whenever a trigger fires."""
+
+    __tablename__ = 'scheduled_operations'
+    __table_args__ = (
+        _ordered('scheduled_operations_by_project', 'project_id'),
+        _ordered('scheduled_operations_by_name', 'project_id', 'name'),
+        _ordered('scheduled_operations_by_type', 'project_id',
+                 'operation_type'),
+        _ordered('scheduled_operations_by_trigger', 'trigger_id'),
+        _ordered('scheduled_operations_by_plan', 'plan_id'),
+        sa.Index('scheduled_operations_by_trust', 'trust_id'),
+        Base.__table_args__)
+
+    id = _id(primary_key=True)
+    project_id = sa.Column(exact(255), nullable=False)
+    user_id = sa.Column(exact(255))
+    name = sa.Column(exact(255), nullable=False)
+    description = sa.Column(sa.String(255))
+    #: protect, retention_protect
+    operation_type = sa.Column(exact(64), nullable=False)
+    trigger_id = sa.Column(exact(36), sa.ForeignKey('triggers.id'),
+                           nullable=False)
+    #: what the definition names, for those who ask who uses it
+    provider_id = _id(nullable=False)
+    plan_id = _id(nullable=False)
+    #: as the user wrote it
+    definition = sa.Column(Json, nullable=False)
+    is_enabled = sa.Column(sa.Boolean, nullable=False, default=True)
+    #: why it is disabled, if nobody asked for that
+    disabled_reason = sa.Column(long_text())
+    #: None where there is no cloud
+    trust_id = sa.Column(exact(64), sa.ForeignKey('trusts.id'))
+    created_at = sa.Column(Time, nullable=False, default=utcnow)
+    updated_at = sa.Column(Time)
+
+
+class ScheduledOperationRun(Base):
+    """What became of one due time of a scheduled operation."""
+
+    __tablename__ = 'scheduled_operation_runs'
+    __table_args__ = (
+        sa.UniqueConstraint('scheduled_operation_id', 'planned_at',
+                            name='scheduled_operation_runs_key'),
+        _ordered('scheduled_operation_runs_by_project', 'project_id'),
+        _ordered('scheduled_operation_runs_by_operation',
+                 'scheduled_operation_id'),
+        sa.Index('scheduled_operation_runs_by_state', 'state',
+                 'planned_at', 'id'),
+        Base.__table_args__)
+
+    id = _id(primary_key=True)
+    #: no foreign key: runs are history, they outlive what was scheduled
+    scheduled_operation_id = _id(nullable=False)
+    project_id = sa.Column(exact(255), nullable=False)
+    trigger_id = _id(nullable=False)
+    planned_at = sa.Column(Time, nullable=False)
+    #: due, started, succeeded, failed, missed, skipped
+    state = sa.Column(exact(32), nullable=False)
+    reason = sa.Column(long_text())
+    checkpoint_id = _id()
+    created_at = sa.Column(Time, nullable=False, default=utcnow)
+    ended_at = sa.Column(Time)
 
 
 class Stream(Base):
