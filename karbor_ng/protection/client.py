@@ -18,6 +18,7 @@ from karbor_ng.store import operations
 from karbor_ng.store import plans
 from karbor_ng.store import providers
 from karbor_ng.store import restores
+from karbor_ng.store import verifications
 
 
 class ProtectionClient:
@@ -72,6 +73,7 @@ class ProtectionClient:
 
     def _accept_protect(self, session, caller, plan_id, provider_id,
                         extra_info, scheduled, checkpoint_id, operation_id):
+        quota.hold(session, caller.project_id)
         plan, _provider = self._protectable(session, caller, plan_id,
                                             provider_id)
         checkpoint = checkpoints.create(session, {
@@ -130,14 +132,46 @@ class ProtectionClient:
                     restore_id=restore_id)
         return restore, operation_id
 
+    def verify(self, caller, checkpoint_id, provider_id=None,
+               parameters=None):
+        """Start verifying a checkpoint; return the verification's row.
+
+        :raises errors.NotFound: no such checkpoint in the caller's project
+        :raises errors.Invalid: wrong parameters
+        :raises errors.Conflict: the checkpoint is not available
+        """
+        verification, operation_id = self._db.write(
+            self._accept_verify, caller, checkpoint_id, provider_id,
+            parameters or {}, str(uuid.uuid4()), str(uuid.uuid4()))
+        self._hints.operation_queued(operation_id)
+        return verification
+
+    def _accept_verify(self, session, caller, checkpoint_id, provider_id,
+                       parameters, verification_id, operation_id):
+        checkpoint = self._own(session, caller, checkpoint_id, provider_id)
+        # The row is locked, so that a delete is not accepted beside this.
+        session.refresh(checkpoint, with_for_update=True)
+        _refuse_unavailable(checkpoint, 'verified')
+        provider = providers.get(session, checkpoint.provider_id)
+        verification = verifications.create(session, {
+            'id': verification_id, 'project_id': caller.project_id,
+            'user_id': caller.user_id,
+            'provider_id': checkpoint.provider_id,
+            'checkpoint_id': checkpoint.id, 'status': 'started',
+            'parameters': parameter_rules.check(
+                parameters, provider.schemas['verify_schema'])})
+        self._queue(session, caller, operation_id, 'verify', checkpoint,
+                    verification_id=verification_id)
+        return verification, operation_id
+
     def delete(self, caller, checkpoint_id, provider_id=None):
         """Start deleting a checkpoint, whatever state it ended in.
 
         Deleting what is deleted, or being deleted, already does nothing.
 
         :raises errors.NotFound: no such checkpoint in the caller's project
-        :raises errors.Conflict: it is being protected or restored, or later
-            incremental backups build on it
+        :raises errors.Conflict: it is being protected, restored or
+            verified, or later incremental backups build on it
         """
         operation_id = self._db.write(
             self._accept_delete, caller, checkpoint_id, provider_id,
@@ -206,6 +240,30 @@ class ProtectionClient:
                 f'Restore {restore_id} is {restore.status}: it has ended.')
         return operation.id
 
+    def abort_verification(self, caller, verification_id):
+        """Ask that a verification ends; it counts as failed then.
+
+        Asking twice does nothing more. A verification that is just ending
+        may succeed all the same.
+
+        :raises errors.NotFound: none such in the caller's project
+        :raises errors.Conflict: it has ended
+        """
+        operation_id = self._db.write(
+            self._abort_verification, caller, verification_id)
+        self._hints.operation_aborted(operation_id=operation_id)
+
+    def _abort_verification(self, session, caller, verification_id):
+        verification = verifications.get(session, verification_id,
+                                         caller.project_id)
+        operation = operations.verify_of(session, verification_id)
+        if operation is None or not operations.request_abort(
+                session, operation.id):
+            raise errors.Conflict(
+                f'Verification {verification_id} is {verification.status}: '
+                f'it has ended.')
+        return operation.id
+
     def _own(self, session, caller, checkpoint_id, provider_id):
         return checkpoints.get(session, checkpoint_id, caller.project_id,
                                provider_id)
@@ -223,13 +281,18 @@ class ProtectionClient:
 
 def _restorable(session, checkpoint, parameters):
     """Return the provider and the checked parameters of a restore."""
-    if checkpoint.status != 'available':
-        raise errors.Conflict(
-            f'Checkpoint {checkpoint.id} is {checkpoint.status}: only an '
-            f'available one can be restored.')
+    _refuse_unavailable(checkpoint, 'restored')
     provider = providers.get(session, checkpoint.provider_id)
     return provider, parameter_rules.check(
         parameters, provider.schemas['restore_schema'])
+
+
+def _refuse_unavailable(checkpoint, what):
+    """:raises errors.Conflict: it is not available, so it can not be what"""
+    if checkpoint.status != 'available':
+        raise errors.Conflict(
+            f'Checkpoint {checkpoint.id} is {checkpoint.status}: only an '
+            f'available one can be {what}.')
 
 
 def check_resources(provider, resources):
@@ -250,11 +313,12 @@ def plan_snapshot(plan):
 
 
 def _refuse_while_needed(session, checkpoint_id):
-    running = restores.running_of(session, checkpoint_id)
-    if running:
-        raise errors.InUse(
-            f'Checkpoint {checkpoint_id} is being restored by '
-            f'{", ".join(running)}.')
+    for noun, what in ((restores, 'restored'), (verifications, 'verified')):
+        running = noun.running_of(session, checkpoint_id)
+        if running:
+            raise errors.InUse(
+                f'Checkpoint {checkpoint_id} is being {what} by '
+                f'{", ".join(running)}.')
     built = checkpoints.built_upon(session, checkpoint_id)
     if built:
         raise errors.InUse(
