@@ -3,7 +3,6 @@
 """Protect: from a plan to a committed checkpoint."""
 
 import datetime
-import logging
 
 from karbor_ng import errors
 from karbor_ng import graph as graph_module
@@ -11,33 +10,19 @@ from karbor_ng import parameters as parameter_rules
 from karbor_ng.plugins import api
 from karbor_ng.protection import flow
 from karbor_ng.protection import hooks
-from karbor_ng.protection import manifest
-from karbor_ng.protection import streams
-from karbor_ng.protection import verb
+from karbor_ng.protection import making
 from karbor_ng.protection import work
 from karbor_ng.resource import Resource
 from karbor_ng.store import checkpoints
 from karbor_ng.store import models
-from karbor_ng.store import operations
-
-LOG = logging.getLogger(__name__)
 
 
-class Protect(verb.Verb):
+class Protect(making.Making):
     """Protects everything that a plan's resources consist of."""
 
-    def __init__(self, attempt):
-        super().__init__(attempt)
-        self.checkpoint = self.journal.read(
-            checkpoints.get, self.operation.checkpoint_id)
-        self.committed = None
-        #: known once the work has ended
-        self._skipped = frozenset()
-        self._is_aborted = False
+    UNFINISHED = 'protecting'
 
-    def work(self):
-        if self._find_committed():
-            return
+    def make(self):
         graph = self._graph()
         rows = {(row.type, row.id): row for row in self.journal.resources()}
         members = {}
@@ -50,13 +35,6 @@ class Protect(verb.Verb):
                        planned=self._planned(),
                        indifferent=self._indifferent(rows.values()))
         self.end_containers(graph)
-
-    def _find_committed(self):
-        """An earlier attempt may have died between manifest and rows."""
-        if self.operation.attempt > 1:
-            self.committed = manifest.read(
-                self.bank, self.operation.project_id, self.checkpoint.id)
-        return self.committed is not None
 
     # Preparing
 
@@ -99,7 +77,7 @@ class Protect(verb.Verb):
         plugin = self.provider.protections.get(node.type)
         row = {'type': node.type, 'id': node.id, 'name': node.name,
                'extra_info': node.extra_info, 'in_plan': in_plan,
-               'status': 'protecting', 'reason': None, 'saved': {},
+               'status': self.UNFINISHED, 'reason': None, 'saved': {},
                'objects': [], 'parameters': {}, 'plugin': None,
                'plugin_version': None, 'progress': 0}
         if plugin is None:
@@ -163,114 +141,6 @@ class Protect(verb.Verb):
             if plugin.kind(row.kind).temporary:
                 self.discard(plugin, work.as_external(row), resource)
         self.journal.forget_steps(resources, flow.PREPARE)
-
-    # Finishing
-
-    def is_unwanted(self, resource):
-        """What was made of a resource before it was skipped is of no use."""
-        return self._is_aborted or resource in self._skipped
-
-    def abort(self):
-        """Leave nothing behind, unless all was committed before.
-
-        What a cloud does not let go stays recorded: deleting the checkpoint
-        meets it again.
-        """
-        if self.committed is not None or self._find_committed():
-            return self.finish(None)
-        self._is_aborted = True
-        self.tidy()
-        self._empty_bank()
-        failed_before = {
-            (kind, number): step.result
-            for (kind, number, _hook), step in self.journal.steps().items()
-            if step.state == 'failed' and step.result != verb.ABORTED}
-        for row in self.journal.resources():
-            if row.status != 'skipped':
-                reason = failed_before.get((row.type, row.id), verb.ABORTED)
-                self.journal.set_resource(
-                    row, **self._aborted_values(row, reason))
-        return self._commit_and_end(verb.ABORTED)
-
-    def _empty_bank(self):
-        try:
-            self.bank.section(self.prefix).delete_prefix('')
-            streams.release(self.journal, self.bank,
-                            self.provider.bank_uuid, self.checkpoint.id)
-        except errors.BankError as problem:
-            LOG.warning('The data of checkpoint %s, which was aborted, could '
-                        'not be removed: %s', self.checkpoint.id, problem)
-
-    def _aborted_values(self, row, reason):
-        """Return columns of a resource of which there is no backup."""
-        left = [f'{item.kind} {item.external_id or item.tag}' for item
-                in self.journal.externals_of(self.operation.id, row)
-                if item.state != 'gone']
-        if left:
-            return {'status': 'error',
-                    'reason': f'{reason} Still there: {", ".join(left)}.'}
-        return {'status': 'error', 'reason': reason, 'saved': {},
-                'objects': [], 'progress': 0, 'size': None,
-                'backup_id': None, 'parent_backup': None, 'chain_id': None}
-
-    def finish(self, reason):
-        if self.committed is None:
-            self._skipped = {Resource(row.type, row.id)
-                             for row in self.journal.resources()
-                             if row.status == 'skipped'}
-            self.tidy()
-            return self._commit_and_end(reason)
-        return self._end(self.committed['status'], reason)
-
-    def _commit_and_end(self, reason):
-        rows, reason = self._ended_rows(reason)
-        status = 'error' if reason else 'available'
-        try:
-            self.committed = self._commit(rows, status)
-        except errors.BankError as problem:
-            return self._end('error', f'{reason or ""} The manifest '
-                             f'could not be written: {problem}'.strip())
-        return self._end(self.committed['status'], reason)
-
-    def _ended_rows(self, reason):
-        """Return the rows, all of them ended, and why it failed or None."""
-        for row in self.journal.resources():
-            if row.status == 'protecting':
-                self.journal.set_resource(
-                    row, status='error', reason=reason or 'Not finished.')
-        rows = self.journal.resources()
-        return rows, reason or self.failed_texts(rows)
-
-    def _commit(self, rows, status):
-        checkpoint = self.journal.read(checkpoints.get, self.checkpoint.id)
-        made = manifest.build(
-            checkpoint, self.operation, rows,
-            self.journal.externals_of(self.operation.id), status,
-            checkpoint.graph)
-        found = manifest.write(self.bank, made)
-        if self._is_aborted and found['status'] != status:
-            # A worker that was given up woke up: what it committed is gone.
-            self.bank.delete(manifest.key(checkpoint.project_id,
-                                          checkpoint.id))
-            found = manifest.write(self.bank, made)
-        return found
-
-    def _end(self, status, reason):
-        state = 'done' if status == 'available' else 'failed'
-        if state == 'failed' and reason is None:
-            reason = self.failed_texts(self.journal.resources())
-        self.journal.write(self._write_end, status, state, reason)
-        return state
-
-    def _write_end(self, session, status, state, reason):
-        rows = checkpoints.resources(session, self.checkpoint.id)
-        sizes = [row.size for row in rows if row.size is not None]
-        checkpoints.move(
-            session, self.checkpoint.id, status,
-            finished_at=models.utcnow(),
-            size=sum(sizes) if sizes else None)
-        operations.finish(session, self.operation.id,
-                          self.operation.attempt, state, reason)
 
 
 def checked(operation_class, parameters, schema):
