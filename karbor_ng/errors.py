@@ -93,6 +93,14 @@ class CredentialsError(Error):
     """The stored credentials of an operation can not be used any more."""
 
 
+class TrustError(CredentialsError):
+    """Keystone gives no token for the trust of a scheduled operation."""
+
+    def __init__(self, trust_id, text):
+        super().__init__(text)
+        self.trust_id = trust_id
+
+
 class ResourceError(Error):
     """Protecting, restoring or deleting one resource failed."""
 
