@@ -41,6 +41,7 @@ OWNERS = (
     'karbor_ng.credentials',
     'karbor_ng.keystone',
     'karbor_ng.quota',
+    'karbor_ng.restore_targets',
     'karbor_ng.store.session',
     'karbor_ng.api.options',
     'karbor_ng.api.health',

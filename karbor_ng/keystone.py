@@ -123,8 +123,8 @@ class Session(keystone_session.Session):
     to clients that have defaults of their own), repeats what may be repeated
     and nothing else.
 
-    :param refused: class of the error that is raised when a service answers
-        401, for sessions whose token can not be renewed
+    :param refused: makes, of a URL, the error that is raised when the service
+        there answers 401; None to raise what keystoneauth does
     """
 
     def __init__(self, *, interface=None, region_name=None, refused=None,
@@ -183,11 +183,17 @@ class Session(keystone_session.Session):
         # how to go on when that is refused.
         is_call = sent.get('endpoint_filter') or sent.get('endpoint_override')
         if self._refused and is_call:
-            raise self._refused(
-                f'{url.partition("?")[0]} does not accept the token of the '
-                'user any more (HTTP 401): it was revoked, or it has expired '
-                'and the user in [service_user] has not the role "service" '
-                'that keeps it usable.') from None
+            raise self._refused(url.partition('?')[0]) from None
+
+
+def _of_token(kind):
+    """Return what makes the error of a token that can not be renewed."""
+    def refused(url):
+        return kind(
+            f'{url} does not accept the token of the user any more (HTTP '
+            '401): it was revoked, or it has expired and the user in '
+            '[service_user] has not the role "service" that keeps it usable.')
+    return refused
 
 
 def _request_id():
@@ -235,6 +241,11 @@ class Cloud:
                 self._service = self._session(self._service_auth())
             return self._service
 
+    @property
+    def auth_url(self):
+        """The URL of Keystone; None where the credentials need none."""
+        return getattr(self.service_session().auth, 'auth_url', None)
+
     def check_service_user(self):
         """Sign in, and make sure that tokens of users stay usable.
 
@@ -275,7 +286,24 @@ class Cloud:
         kept = json.loads(access_json)
         body = self._fresh_body(kept['token'], kept['body'])
         return self._session(self._user_auth(kept['token'], body),
-                             refused=errors.CredentialsError)
+                             refused=_of_token(errors.CredentialsError))
+
+    def token_session(self, token):
+        """Return a session with the rights of a token, expired or not.
+
+        Raises like :meth:`user_session`.
+        """
+        return self._session(
+            self._user_auth(token, self._fresh_body(token)),
+            refused=_of_token(errors.CredentialsError))
+
+    def session_of(self, auth, refused):
+        """Return a session in this cloud with other credentials.
+
+        :param auth: a plugin of keystoneauth
+        :param refused: see :class:`Session`
+        """
+        return self._session(auth, refused=refused)
 
     def api_session(self, context):
         """Return a session with the rights of the caller of a request.
@@ -288,7 +316,7 @@ class Cloud:
             raise errors.Unauthorized('The request carries no token.')
         return self._session(
             self._user_auth(context.auth_token, context.token_info),
-            refused=errors.Unauthorized)
+            refused=_of_token(errors.Unauthorized))
 
     def _session(self, auth, **kwargs):
         conf = self._conf[GROUP]
@@ -327,18 +355,20 @@ class Cloud:
         return _UserAuth(access_plugin.AccessInfoPlugin(reference),
                          self.service_session().auth)
 
-    def _fresh_body(self, token, old_body):
+    def _fresh_body(self, token, old_body=None):
         with _explained(_SERVICE_USER):
             try:
                 return _ask_keystone(self.service_session(), token,
                                      params={'allow_expired': '1'})
             except exceptions.NotFound:
                 raise errors.CredentialsError(
-                    _why_gone(access.create(body=old_body))) from None
+                    _why_gone(old_body)) from None
 
 
 class NoCloud:
     """A deployment without a cloud: there are no sessions."""
+
+    auth_url = None
 
     def check_service_user(self):
         """There is none."""
@@ -347,6 +377,12 @@ class NoCloud:
         return None
 
     def user_session(self, access_json):
+        return None
+
+    def token_session(self, token):
+        return None
+
+    def session_of(self, auth, refused):
         return None
 
     def api_session(self, context):
@@ -375,6 +411,10 @@ class SingleUserCloud:
         self._session = _sdk_session(name, self._who)
 
     @property
+    def auth_url(self):
+        return getattr(self._session.auth, 'auth_url', None)
+
+    @property
     def project_id(self):
         """The user's project.
 
@@ -400,6 +440,19 @@ class SingleUserCloud:
 
     def user_session(self, access_json):
         return self._session
+
+    def token_session(self, token):
+        body = self._ask(token)
+        return self.session_of(
+            access_plugin.AccessInfoPlugin(
+                access.create(body=body, auth_token=token)),
+            _of_token(errors.CredentialsError))
+
+    def session_of(self, auth, refused):
+        own = self._session
+        return Session(auth=auth, verify=own.verify, cert=own.cert,
+                       timeout=own.timeout, interface=own.interface,
+                       region_name=own.region_name, refused=refused)
 
     def api_session(self, context):
         return self._session
@@ -500,9 +553,10 @@ def _ask_keystone(session, token, headers=None, **kwargs):
     return response.json()
 
 
-def _why_gone(reference):
+def _why_gone(body):
     """Say why Keystone does not know a token that it once gave."""
-    if reference.will_expire_soon(stale_duration=0):
+    reference = access.create(body=body) if body else None
+    if reference and reference.will_expire_soon(stale_duration=0):
         expired = reference.expires.astimezone(datetime.UTC)
         return ('Keystone does not accept the token of the user any more: it '
                 f'was revoked, or it expired ({expired:%Y-%m-%d %H:%M} UTC) '

@@ -13,6 +13,7 @@ import time
 
 from karbor_ng import context
 from karbor_ng import errors
+from karbor_ng import restore_targets
 from karbor_ng.protection import delete
 from karbor_ng.protection import hooks
 from karbor_ng.protection import journal
@@ -43,6 +44,7 @@ class Tools:
         there is no cloud to ask
     :ivar pools: threads for flows
     :ivar stream_slots: bounds how many streams are open at once
+    :ivar targets: makes sessions of other clouds and projects
     :ivar plugin_limits: bounds how many hooks of a plugin run at once
     """
 
@@ -55,12 +57,14 @@ class Tools:
     pools: object
     stream_slots: streams.Slots
     plugin_limits: plugin_limits.PluginLimits
+    targets: restore_targets.Targets
 
 
 class Attempt:
     """One attempt at one operation: what its verb and its hooks work with.
 
-    :ivar session: the user's rights in the cloud; None before
+    :ivar session: the user's rights in the cloud, or in that into which is
+        restored; None before
         :meth:`open_session`, or where there is no cloud
     :ivar has_access: whether :meth:`open_session` has succeeded
     :ivar restored: ``{original id: new id}``
@@ -78,11 +82,18 @@ class Attempt:
 
     def open_session(self):
         """:raises errors.CredentialsError: the credentials are of no use"""
-        access = None
-        if self.operation.credentials:
-            access = self.tools.sealer.open(self.operation.credentials)
-        self.session = self.tools.cloud.user_session(access)
+        self.session = self._open_session()
         self.has_access = True
+
+    def _open_session(self):
+        operation, tools = self.operation, self.tools
+        if operation.target_credentials:
+            return tools.targets.session(restore_targets.Target.opened(
+                tools.sealer, operation.target_credentials))
+        access = None
+        if operation.credentials:
+            access = tools.sealer.open(operation.credentials)
+        return tools.cloud.user_session(access)
 
 
 def run(tools, operation, lease):

@@ -16,6 +16,7 @@ import futurist
 from oslo_db import exception as db_exception
 
 from karbor_ng import errors
+from karbor_ng import restore_targets
 from karbor_ng import version
 from karbor_ng.protection import flow
 from karbor_ng.protection import lease
@@ -67,7 +68,8 @@ class ProtectionService:
             providers=self._providers, protectables=protectables,
             pools=self._pools,
             stream_slots=streams.Slots(self._conf.max_parallel_streams),
-            plugin_limits=self._plugin_limits())
+            plugin_limits=self._plugin_limits(),
+            targets=restore_targets.Targets(conf, cloud))
         self._operations = futures.ThreadPoolExecutor(
             self._conf.max_concurrent_operations,
             thread_name_prefix='operation')

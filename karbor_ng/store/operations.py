@@ -225,6 +225,7 @@ def finish(session, operation_id, attempt, state, error_info=None):
     """
     values = {'state': state, 'error_info': error_info, 'owner': None,
               'lease_until': None, 'credentials': None,
+              'target_credentials': None,
               'ended_at': models.utcnow()}
     if not query.change(session, Operation, values,
                         Operation.id == operation_id,

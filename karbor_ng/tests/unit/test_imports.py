@@ -45,6 +45,7 @@ TABLE = {
     'policy': ('policies', 'context', 'errors'),
     'keystone': ('context', 'errors'),
     'clients': ('keystone', 'errors'),
+    'restore_targets': ('keystone', 'errors'),
     'rpc': ('context', 'errors'),
     'notifications': ('rpc', 'context', 'errors'),
     'store': ('context', 'errors'),
@@ -62,13 +63,15 @@ TABLE = {
     'protection': (
         'protection.options', 'store', 'bank', 'plugins.api', 'protectables',
         'graph', 'installed', 'context', 'keystone', 'credentials', 'errors',
-        'notifications', 'parameters', 'quota', 'resource', 'rpc', 'version'),
+        'notifications', 'parameters', 'quota', 'resource', 'restore_targets',
+        'rpc', 'version'),
     'api.options': (),
     'api': (
         'api.options', 'store', 'schedule', 'quota', 'keystone', 'context',
         'policy', 'policies', 'protectables', 'previews', 'graph',
         'resource', 'protection.client',
-        'parameters', 'credentials', 'errors', 'notifications'),
+        'parameters', 'credentials', 'errors', 'notifications',
+        'restore_targets'),
     'cmd': ('conf', 'errors'),
     # What cmd.api is for karbor-api, for other servers: puts it together.
     'api.wsgi': (*TOOLS, 'protection.client', 'api'),
