@@ -64,6 +64,17 @@ _REPEATABLE = ('GET', 'HEAD', 'DELETE')
 #: Connections kept open per server; more threads than this open new ones.
 _POOL_CONNECTIONS = 64
 
+#: Options that say for what a token is; a trust takes the place of them.
+_SCOPES = {'project_id', 'project_name', 'project_domain_id',
+           'project_domain_name', 'domain_id', 'domain_name', 'system_scope'}
+_TRUST_REFUSALS = (exceptions.NotFound, exceptions.Unauthorized,
+                   exceptions.Forbidden)
+_TRUST_WORDS = (
+    'Keystone does not accept the trust of the scheduled operation any more: '
+    'it was revoked or has expired, or its user is disabled or lacks a role '
+    'or the project that it had. Enable the scheduled operation again to '
+    'renew it.')
+
 #: How long a checked token is believed, and how many of them.
 _CHECKED_SECONDS = 300
 _CHECKED_TOKENS = 256
@@ -226,6 +237,9 @@ class Cloud:
     All methods may be called from any thread.
     """
 
+    #: Whether rights of users that outlive their tokens are given as trusts.
+    has_trusts = True
+
     def __init__(self, conf):
         self._conf = conf
         self._lock = threading.Lock()
@@ -275,7 +289,8 @@ class Cloud:
         Asks Keystone once, so that a token that was revoked meanwhile is
         found here; an expired one is as good as new.
 
-        :param access_json: what ``RequestContext.access()`` returned
+        :param access_json: what ``RequestContext.access()`` returned, or
+            ``{"trust_id": ...}`` as JSON
         :raises errors.CredentialsError: Keystone knows the token no more
         :raises errors.Unavailable: Keystone does not answer; try again
         :raises errors.ConfigError: the service user is not usable
@@ -284,9 +299,34 @@ class Cloud:
             raise errors.CredentialsError(
                 'The operation has no credentials of its user.')
         kept = json.loads(access_json)
+        if 'trust_id' in kept:
+            return self.trust_session(kept['trust_id'])
         body = self._fresh_body(kept['token'], kept['body'])
         return self._session(self._user_auth(kept['token'], body),
                              refused=_of_token(errors.CredentialsError))
+
+    def trust_session(self, trust_id):
+        """Return a session with the rights that a user has given us.
+
+        Asks Keystone once, so that a trust that is of no use any more is
+        found here. Its tokens are renewed as long as it is.
+
+        :raises errors.TrustError: Keystone gives no token for the trust
+        :raises errors.Unavailable: Keystone does not answer; try again
+        :raises errors.ConfigError: the service user is not usable
+        """
+        auth = self._service_auth(trust_id)
+        made = self._session(_UserAuth(auth, self.service_session().auth),
+                             refused=_of_token(errors.CredentialsError))
+        with _explained(_SERVICE_USER):
+            try:
+                auth.get_access(made)
+                return made
+            except _TRUST_REFUSALS:
+                # Is it the trust, or is it we who are refused?
+                own = self._service_auth()
+                own.get_access(self._session(own))
+        raise errors.TrustError(trust_id, _TRUST_WORDS)
 
     def token_session(self, token):
         """Return a session with the rights of a token, expired or not.
@@ -326,7 +366,8 @@ class Cloud:
             connect_retries=conf.connect_retries,
             status_code_retries=conf.status_code_retries, **kwargs)
 
-    def _service_auth(self):
+    def _service_auth(self, trust_id=None):
+        """Return what signs the service user in, in its project or a trust."""
         section = self._conf[GROUP].auth_section or GROUP
         self._register(loading.get_auth_common_conf_options(), section)
         auth_type = self._conf[section].auth_type
@@ -340,9 +381,19 @@ class Cloud:
         with _explained(_SERVICE_USER):
             self._register(
                 loading.get_auth_plugin_conf_options(auth_type), section)
-            return loading.get_plugin_loader(
-                auth_type).load_from_options_getter(
-                    lambda option: self._conf[section][option.dest])
+            loader = loading.get_plugin_loader(auth_type)
+        values = {option.dest: self._conf[section][option.dest]
+                  for option in loader.get_options()}
+        if trust_id is not None:
+            if 'trust_id' not in values:
+                raise errors.ConfigError(
+                    f'[{section}] auth_type: {auth_type} can not use trusts, '
+                    'which scheduled operations need: use password.')
+            values.update(dict.fromkeys(set(values) & _SCOPES),
+                          trust_id=trust_id)
+        with _explained(_SERVICE_USER):
+            return loader.load_from_options_getter(
+                lambda option: values[option.dest])
 
     def _register(self, options, section):
         for option in options:
@@ -368,6 +419,7 @@ class Cloud:
 class NoCloud:
     """A deployment without a cloud: there are no sessions."""
 
+    has_trusts = False
     auth_url = None
 
     def check_service_user(self):
@@ -395,6 +447,8 @@ class SingleUserCloud:
     For a server that works for nobody else: it keeps no tokens, since it has
     the user's own credentials.
     """
+
+    has_trusts = False
 
     def __init__(self, name=None):
         """Read ``clouds.yaml`` and the ``OS_*`` variables; asks nobody yet.
