@@ -20,6 +20,9 @@ from karbor_ng.store import providers
 from karbor_ng.store import restores
 from karbor_ng.store import verifications
 
+#: Resources that one error names.
+_MOST_NAMED = 10
+
 
 class ProtectionClient:
     """Accepts operations.
@@ -87,22 +90,24 @@ class ProtectionClient:
         return checkpoint, operation_id
 
     def restore(self, caller, checkpoint_id, provider_id=None,
-                parameters=None, restore_target=None):
+                parameters=None, target=None):
         """Start restoring a checkpoint; return the restore's row.
 
+        :param target: a :class:`karbor_ng.restore_targets.Kept`; None for
+            the checkpoint's own project
         :raises errors.NotFound: no such checkpoint in the caller's project
         :raises errors.Invalid: wrong parameters, restoring is not possible
         :raises errors.Conflict: the checkpoint is not available
         """
         restore, operation_id = self._db.write(
             self._accept_restore, caller, checkpoint_id, provider_id,
-            parameters or {}, restore_target,
+            parameters or {}, target,
             str(uuid.uuid4()), str(uuid.uuid4()))
         self._hints.operation_queued(operation_id)
         return restore
 
     def check_restore(self, caller, checkpoint_id, provider_id=None,
-                      parameters=None):
+                      parameters=None, target=None):
         """Refuse what :meth:`restore` would, and write nothing.
 
         Return the rows of the checkpoint and of its provider, and the
@@ -112,24 +117,26 @@ class ProtectionClient:
             checkpoint = self._own(session, caller, checkpoint_id,
                                    provider_id)
             return checkpoint, *_restorable(session, checkpoint,
-                                            parameters or {})
+                                            parameters or {}, target)
         return self._db.read(check)
 
     def _accept_restore(self, session, caller, checkpoint_id, provider_id,
-                        parameters, restore_target, restore_id,
-                        operation_id):
+                        parameters, target, restore_id, operation_id):
         checkpoint = self._own(session, caller, checkpoint_id, provider_id)
         # The row is locked, so that a delete is not accepted beside this.
         session.refresh(checkpoint, with_for_update=True)
-        _provider, parameters = _restorable(session, checkpoint, parameters)
+        _provider, parameters = _restorable(session, checkpoint, parameters,
+                                            target)
         restore = restores.create(session, {
             'id': restore_id, 'project_id': caller.project_id,
             'user_id': caller.user_id,
             'provider_id': checkpoint.provider_id,
             'checkpoint_id': checkpoint.id, 'parameters': parameters,
-            'restore_target': restore_target, 'status': 'started'})
+            'restore_target': target and target.url,
+            'restore_auth': target and target.auth, 'status': 'started'})
         self._queue(session, caller, operation_id, 'restore', checkpoint,
-                    restore_id=restore_id)
+                    restore_id=restore_id,
+                    target_credentials=target and target.credentials)
         return restore, operation_id
 
     def verify(self, caller, checkpoint_id, provider_id=None,
@@ -279,12 +286,33 @@ class ProtectionClient:
             'credentials': caller.credentials, **values})
 
 
-def _restorable(session, checkpoint, parameters):
+def _restorable(session, checkpoint, parameters, target):
     """Return the provider and the checked parameters of a restore."""
     _refuse_unavailable(checkpoint, 'restored')
+    if target is not None:
+        _refuse_outside_bank(session, checkpoint)
     provider = providers.get(session, checkpoint.provider_id)
     return provider, parameter_rules.check(
         parameters, provider.schemas['restore_schema'])
+
+
+def _refuse_outside_bank(session, checkpoint):
+    """:raises errors.Conflict: it has backups that can not be taken away"""
+    rows = checkpoints.outside_bank(session, checkpoint.id)
+    if rows:
+        raise errors.Conflict(
+            f'Checkpoint {checkpoint.id} can only be restored in its own '
+            f'project of this cloud, without restore_target and restore_auth: '
+            f'the backups of {_named(rows)} are in the cloud and not in the '
+            f'bank.')
+
+
+def _named(rows):
+    """Return resources as a text, not longer than people read."""
+    names = [f'{row.type} {row.id}' for row in rows[:_MOST_NAMED]]
+    if len(rows) > _MOST_NAMED:
+        names.append(f'{len(rows) - _MOST_NAMED} more')
+    return ', '.join(names)
 
 
 def _refuse_unavailable(checkpoint, what):
