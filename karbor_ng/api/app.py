@@ -58,7 +58,7 @@ def make_app(conf, db, client, cloud, protectables, sealer=None, auth=None,
     tools = base.Tools(
         conf=conf, db=db, client=client, cloud=cloud,
         protectables=protectables, enforcer=enforcer, sealer=sealer,
-        health=health.Health(conf, db, broker))
+        health=health.Health(conf, db, broker), document=routes.document())
     dispatch = _dispatch(tools)
     wrap = auth or authentication.strategy(conf)
     app = _Public(wrap(authentication.Context(dispatch, enforcer)), dispatch)

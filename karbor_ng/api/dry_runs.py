@@ -13,8 +13,11 @@ from karbor_ng import errors
 from karbor_ng import graph as graph_module
 from karbor_ng import parameters as parameter_rules
 from karbor_ng import previews
-from karbor_ng.api import listing
+from karbor_ng.api import validation
 from karbor_ng.resource import Resource
+
+#: What requests for operations can have in their query.
+QUERY = validation.Query({'dry_run': {'type': 'boolean', 'default': False}})
 
 #: From so many resources of a type on, their list is asked for first.
 MANY = 4
@@ -50,15 +53,7 @@ def is_wanted(req):
 
     :raises errors.Invalid: the query string has something else
     """
-    given = listing.parameters(req)
-    for name in given:
-        if name != 'dry_run':
-            raise errors.Invalid(f'Unknown query parameter "{name[:64]}"; '
-                                 'there is: dry_run.')
-    text = given.get('dry_run', 'false')
-    if text not in ('true', 'false'):
-        raise errors.Invalid('dry_run must be true or false.')
-    return text == 'true'
+    return QUERY.read(req).get('dry_run', False)
 
 
 class _Asking:

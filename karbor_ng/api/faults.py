@@ -87,6 +87,20 @@ class Faults:
         return response
 
 
+def schema(status):
+    """Return the JSON schema of an error with this status."""
+    name = NAMES.get(status, 'computeFault')
+    fault = {'code': {'const': status}, 'message': {'type': 'string'}}
+    if status == 413:
+        fault['retryAfter'] = {'type': 'string'}
+    return {
+        'title': name if status in NAMES else f'{name}{status}',
+        'type': 'object', 'required': [name], 'additionalProperties': False,
+        'properties': {name: {
+            'type': 'object', 'required': list(fault),
+            'additionalProperties': False, 'properties': fault}}}
+
+
 def _which(req):
     """Return what tells one request from others in the log."""
     return req.environ.get(request_id.ENV_REQUEST_ID), req.method, req.path

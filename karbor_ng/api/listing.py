@@ -7,7 +7,6 @@ refused by name: a filter that is ignored shows other rows than were asked
 for.
 """
 
-import collections
 import re
 import urllib.parse
 
@@ -15,42 +14,76 @@ from oslo_utils import strutils
 
 from karbor_ng import errors
 from karbor_ng.api import validation
+from karbor_ng.api.schemas import base as schemas
 from karbor_ng.store import query
 
-_PAGING = ('limit', 'marker', 'offset', 'sort', 'sort_key', 'sort_dir')
-_TENANCY = ('all_tenants', 'project_id')
+_PAGING = {
+    'limit': {'type': 'integer', 'minimum': 1},
+    'marker': {'type': 'string',
+               'description': 'The last id of the page before.'},
+    'offset': {'type': 'integer', 'const': 0},
+}
+_DIRECTION = {'enum': ['asc', 'desc']}
+#: Heard from administrators only.
+_TENANCY = {'all_tenants': schemas.TEXT, 'project_id': schemas.TEXT}
 _NUMBER = re.compile('[0-9]{1,100}')
+
+
+class Query:
+    """The query parameters that a list of one noun knows.
+
+    :param filters: JSON schemas of those that choose rows, by name
+    :param sort_keys: what rows can be sorted by, as ``{name: column}``
+    :param default_sort: the order of those who ask for none
+
+    :ivar parameters: JSON schemas of all, by name
+    """
+
+    def __init__(self, filters, sort_keys,
+                 default_sort=(('created_at', 'desc'),)):
+        self.filters = validation.Query(filters)
+        self.sort_keys = sort_keys
+        self.default_sort = default_sort
+        self.parameters = {**_PAGING, **_sorting(sort_keys), **_TENANCY,
+                           **filters}
+
+    def read(self, req, conf):
+        """Return the :class:`Listing` that a request asks for.
+
+        :raises errors.Invalid: naming the query parameter that is wrong
+        """
+        return Listing(req, conf, self)
+
+
+def _sorting(sort_keys):
+    key = f'({"|".join(sort_keys)})(:(asc|desc))?'
+    return {'sort': {'type': 'string', 'pattern': f'^{key}(,{key})*$'},
+            'sort_key': {'enum': list(sort_keys)},
+            'sort_dir': _DIRECTION}
 
 
 class Listing:
     """One request for a list.
 
-    :param filters: names of the query parameters that choose rows
-    :param sort_keys: what rows can be sorted by, as ``{name: column}``
-    :param default_sort: the order of those who ask for none
-
     :ivar page: the page to ask the store for; it has one row more than are
         shown, which tells whether there is a next page
     :ivar filters: ``{name: value}`` of the filters that were given
-    :raises errors.Invalid: naming the query parameter that is wrong
     """
 
-    def __init__(self, req, conf, filters, sort_keys,
-                 default_sort=(('created_at', 'desc'),)):
+    def __init__(self, req, conf, known):
+        """:param known: the :class:`Query`"""
         self._req = req
         self._conf = conf
-        given = parameters(req)
-        _refuse_unknown(given, (*_PAGING, *_TENANCY, *filters))
+        given = validation.parameters(req)
+        _refuse_unknown(given, known.parameters)
         _check_offset(given)
         self._limit = _limit(given, conf.osapi_max_limit)
         self.page = query.Page(
             limit=self._limit + 1, marker=given.get('marker'),
-            sort=_sort(given, sort_keys) or default_sort)
-        self.filters = {name: value for name, value in given.items()
-                        if name in filters}
-        for name in self.filters:
-            if name.endswith('_id'):
-                validation.check_uuid(self.filters[name], name)
+            sort=_sort(given, known.sort_keys) or known.default_sort)
+        self.filters = known.filters.check({
+            name: value for name, value in given.items()
+            if name in known.filters.parameters})
         self.project_id = _project(given, req.caller, req.project_id)
 
     def shown(self, rows):
@@ -67,24 +100,11 @@ class Listing:
         return body
 
     def _next(self, marker):
-        given = dict(parameters(self._req), marker=marker)
+        given = dict(validation.parameters(self._req), marker=marker)
         base = self._conf.osapi_karbor_base_URL or self._req.application_url
         path = urllib.parse.quote(self._req.path_info)
         return (f'{base.rstrip("/")}{path}?'
                 f'{urllib.parse.urlencode(sorted(given.items()))}')
-
-
-def parameters(req):
-    """Return the query parameters of a request as a dict.
-
-    :raises errors.Invalid: one is there twice
-    """
-    given = req.GET
-    if len(given) > len(set(given)):
-        twice, _count = collections.Counter(list(given)).most_common(1)[0]
-        raise errors.Invalid(
-            f'The query parameter "{twice[:64]}" is there twice.')
-    return dict(given)
 
 
 def _refuse_unknown(given, known):

@@ -17,6 +17,9 @@ from karbor_ng.api import auth
 from karbor_ng.api import faults
 
 _CONTROL_CHARACTER = re.compile('[\0-\x1f\x7f]')
+#: The description of the API, which is nobody's.
+DOCUMENT = 'v1/openapi.json'
+
 #: Bytes; far more than all parameters of any list together.
 _LONGEST_QUERY = 16384
 
@@ -85,7 +88,7 @@ class Root:
 
     :param routes: ``{path: {method: 'noun.verb'}}`` without slashes at the
         ends; a ``*`` is any single segment, and its text an argument of the
-        verb. Below a version the first one is the project.
+        verb. The second segment of a path, if it is one, is the project.
     :param controllers: ``{noun: controller}``
     """
 
@@ -106,8 +109,8 @@ class Root:
         """
         if segments[-1:] == ['']:
             segments = segments[:-1]
-        verbs, arguments = self._find(segments or [''])
-        if len(segments) > 1:
+        pattern, verbs, arguments = self._find(segments or [''])
+        if has_project(pattern):
             _check_project(request, arguments.pop(0))
         method = 'GET' if request.method == 'HEAD' else request.method
         if method not in verbs:
@@ -125,8 +128,13 @@ class Root:
                              in zip(pattern, segments, strict=True)
                              if want == '*']
                 if '' not in arguments:
-                    return verbs, arguments
+                    return pattern, verbs, arguments
         raise errors.NotFound('There is no such path.')
+
+
+def has_project(pattern):
+    """Return whether a path, as its segments, is about one project."""
+    return pattern[1:2] == ['*']
 
 
 def is_public(environ):
@@ -137,7 +145,7 @@ def is_public(environ):
     path = environ.get('PATH_INFO', '').strip('/')
     if path == 'healthcheck' and environ.get('HTTP_X_AUTH_TOKEN'):
         return False
-    return path.count('/') == 0
+    return path == DOCUMENT or path.count('/') == 0
 
 
 def _verb(controllers, name):

@@ -1,13 +1,14 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); see LICENSE.
 # SPDX-License-Identifier: Apache-2.0
-"""Reading bodies: strict JSON, held against a schema.
+"""Reading bodies and queries, held against a schema.
 
-Whatever gets through can be stored in every database and written as JSON
+Bodies are strict JSON. Whatever gets through can be stored in every database and written as JSON
 again. Errors name the field by its path, such as ``plan.resources[0].id``,
 and never quote its value: it can be megabytes, or a secret.
 """
 
 import collections
+import datetime
 import itertools
 import json
 import math
@@ -29,14 +30,21 @@ _UNWRITABLE = re.compile('[\0\ud800-\udfff]')
 _WORDS = {
     'type': 'must be of type {}',
     'enum': 'must be one of {}',
-    'format': 'must be a {}',
+    'format': 'must be {}',
     'minLength': 'must have at least {} characters',
     'maxLength': 'must not have more than {} characters',
     'minItems': 'must have at least {} items',
     'maxItems': 'must not have more than {} items',
     'minProperties': 'must have at least {} fields',
     'maxProperties': 'must not have more than {} fields',
+    'minimum': 'must be at least {}',
+    'maximum': 'must not be more than {}',
 }
+
+#: What a format is called.
+_FORMATS = {'uuid': 'a UUID', 'date': 'a day written as YYYY-MM-DD'}
+
+_WHOLE = re.compile('-?[0-9]{1,100}')
 
 _formats = jsonschema.FormatChecker(formats=())
 
@@ -44,6 +52,12 @@ _formats = jsonschema.FormatChecker(formats=())
 @_formats.checks('uuid')
 def _is_uuid(value):
     return not isinstance(value, str) or uuidutils.is_uuid_like(value)
+
+
+@_formats.checks('date', raises=ValueError)
+def _is_day(value):
+    return not isinstance(value, str) or bool(
+        datetime.datetime.strptime(value, '%Y-%m-%d'))
 
 
 def check_uuid(value, what):
@@ -61,6 +75,7 @@ class Body:
 
     def __init__(self, schema):
         jsonschema.Draft202012Validator.check_schema(schema)
+        self.schema = schema
         self._noun, = schema['required']
         self._validator = jsonschema.Draft202012Validator(
             schema, format_checker=_formats)
@@ -84,6 +99,72 @@ class Body:
         if problem:
             raise errors.Invalid(_explain(problem))
         return value[self._noun]
+
+
+class Query:
+    """What query parameters one kind of request can have.
+
+    :param parameters: JSON schema of each by its name. Values are texts,
+        except where the schema's type is boolean (``true`` or ``false``) or
+        integer.
+    """
+
+    def __init__(self, parameters):
+        self.parameters = parameters
+        self._validator = jsonschema.Draft202012Validator(
+            {'type': 'object', 'properties': parameters},
+            format_checker=_formats)
+
+    def read(self, req):
+        """Return the parameters of a request, in the types of their schemas.
+
+        :raises errors.Invalid: naming the one that is wrong, unknown, or
+            there twice
+        """
+        given = parameters(req)
+        for name in given:
+            if name not in self.parameters:
+                raise errors.Invalid(
+                    f'Unknown query parameter "{name[:64]}"; there are: '
+                    f'{", ".join(self.parameters)}.')
+        return self.check(given)
+
+    def check(self, given):
+        """Return texts in the types of their schemas.
+
+        :raises errors.Invalid: naming the one that is wrong
+        """
+        values = {name: _typed(name, text, self.parameters[name].get('type'))
+                  for name, text in given.items()}
+        problem = next(self._validator.iter_errors(values), None)
+        if problem:
+            raise errors.Invalid(_explain(problem))
+        return values
+
+
+def parameters(req):
+    """Return the query parameters of a request as a dict of texts.
+
+    :raises errors.Invalid: one is there twice
+    """
+    given = req.GET
+    if len(given) > len(set(given)):
+        twice, _count = collections.Counter(list(given)).most_common(1)[0]
+        raise errors.Invalid(
+            f'The query parameter "{twice[:64]}" is there twice.')
+    return dict(given)
+
+
+def _typed(name, text, kind):
+    if kind == 'boolean':
+        if text not in ('true', 'false'):
+            raise errors.Invalid(f'{name} must be true or false.')
+        return text == 'true'
+    if kind == 'integer':
+        if not _WHOLE.fullmatch(text):
+            raise errors.Invalid(f'{name} must be a whole number.')
+        return int(text)
+    return text
 
 
 def parse(data, what='The body'):
@@ -176,6 +257,8 @@ def _explain(problem):
         return _explain_unknown(where, problem)
     if value == r'\S':
         return f'{where} must not be blank.'
+    if rule == 'format':
+        value = _FORMATS.get(value, value)
     if isinstance(value, list):
         value = ', '.join(str(item) for item in value)
     return f'{where} {_WORDS.get(rule, "must fulfil " + rule).format(value)}.'

@@ -2,7 +2,26 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pieces that the schemas of several nouns are made of."""
 
+TEXT = {'type': 'string'}
+TEXT_OR_NULL = {'type': ['string', 'null']}
+FLAG = {'type': 'boolean'}
+COUNT = {'type': 'integer', 'minimum': 0}
+COUNT_OR_NULL = {'type': ['integer', 'null'], 'minimum': 0}
+TEXTS = {'type': 'array', 'items': TEXT}
+ANYTHING = {'description': 'Any JSON value.'}
+
 UUID = {'type': 'string', 'format': 'uuid'}
+UUID_OR_NULL = {'type': ['string', 'null'], 'format': 'uuid'}
+
+DAY = {'type': 'string', 'format': 'date'}
+#: A time in UTC, with its zone.
+MOMENT = {'type': 'string', 'format': 'date-time',
+          'pattern': r'\.[0-9]{6}\+00:00$'}
+MOMENT_OR_NULL = {**MOMENT, 'type': ['string', 'null']}
+
+PERCENT = {'type': 'integer', 'minimum': 0, 'maximum': 100}
+#: The packed graph.
+GRAPH = {'type': 'string', 'contentMediaType': 'application/json'}
 
 NAME = {'type': 'string', 'maxLength': 255, 'pattern': r'\S'}
 
@@ -55,6 +74,65 @@ def envelope(noun, properties, required=(), **rules):
         },
     }
 
+
+#: How answers have :data:`PARAMETERS`.
+EFFECTIVE_PARAMETERS = {'type': 'object',
+                        'additionalProperties': {'type': 'object'}}
+
+#: Texts by what they are about: TYPE#ID.
+TEXT_BY_KEY = {'type': 'object', 'additionalProperties': TEXT}
+
+LINKS = {
+    'type': 'array',
+    'items': {
+        'title': 'Link', 'type': 'object', 'required': ['rel', 'href'],
+        'additionalProperties': False,
+        'properties': {'rel': TEXT,
+                       'href': {'type': 'string', 'format': 'uri'}}}}
+
+
+def thing(title, properties, optional=()):
+    """Return the schema of an object in answers, which is published as title.
+
+    :param optional: names of properties that are not always there
+    """
+    return {
+        'title': title,
+        'type': 'object',
+        'required': [name for name in properties if name not in optional],
+        'additionalProperties': False,
+        'properties': properties,
+    }
+
+
+def one(noun, schema):
+    """Return the schema of an answer about one thing."""
+    return envelope_of({noun: schema})
+
+
+def page(key, schema):
+    """Return the schema of a page of a list."""
+    return envelope_of({key: {'type': 'array', 'items': schema},
+                        f'{key}_links': LINKS}, required=[key])
+
+
+def envelope_of(properties, required=None):
+    """Return the schema of an answer with these fields, and no others."""
+    return {
+        'type': 'object',
+        'required': list(properties if required is None else required),
+        'additionalProperties': False,
+        'properties': properties,
+    }
+
+
+def either(*schemas):
+    """Return the schema of what has one of several forms."""
+    return {'anyOf': list(schemas)}
+
+
+#: What has begun answers nothing more.
+NOTHING = envelope_of({})
 
 #: The only thing that can be done with what is running.
 ABORT = envelope('abort', {})

@@ -1,6 +1,6 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); see LICENSE.
 # SPDX-License-Identifier: Apache-2.0
-"""Schemas of requests about plans."""
+"""Schemas of requests and answers about plans."""
 
 from karbor_ng.api.schemas import base
 
@@ -35,3 +35,20 @@ UPDATE = base.envelope('plan', {
     'parameters': base.PARAMETERS,
     'status': {'type': 'string', 'enum': ['suspended', 'started']},
 }, minProperties=1)
+
+PLAN = base.thing('Plan', {
+    'id': base.UUID,
+    'name': base.TEXT,
+    'description': base.TEXT_OR_NULL,
+    'resources': {'type': 'array', 'items': base.thing('PlanResource', {
+        'id': base.TEXT,
+        'type': base.TEXT,
+        'name': base.TEXT,
+        'extra_info': base.ANYTHING,
+    }, optional=['extra_info'])},
+    'provider_id': base.UUID,
+    'status': {'enum': ['suspended', 'started']},
+    'parameters': base.EFFECTIVE_PARAMETERS,
+})
+SHOWN = base.one('plan', PLAN)
+PAGE = base.page('plans', PLAN)

@@ -1,6 +1,6 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); see LICENSE.
 # SPDX-License-Identifier: Apache-2.0
-"""Schemas of requests about restores."""
+"""Schemas of requests and answers about restores."""
 
 from karbor_ng.api.schemas import base
 
@@ -12,3 +12,32 @@ CREATE = base.envelope('restore', {
     'restore_auth': {'type': 'null'},
     'parameters': base.PARAMETERS,
 }, required=['provider_id', 'checkpoint_id'])
+
+RESTORE = base.thing('Restore', {
+    'id': base.UUID,
+    'project_id': base.TEXT,
+    'provider_id': base.UUID,
+    'checkpoint_id': base.UUID,
+    'restore_target': base.TEXT_OR_NULL,
+    'restore_auth': {'type': ['object', 'null']},
+    'parameters': base.EFFECTIVE_PARAMETERS,
+    'status': {'enum': ['started', 'success', 'failed']},
+    'resources_status': base.TEXT_BY_KEY,
+    'resources_reason': base.TEXT_BY_KEY,
+    'resource_status': base.TEXT_BY_KEY,
+    'resource_reason': base.TEXT_BY_KEY,
+    'created_at': base.MOMENT,
+    'finished_at': base.MOMENT_OR_NULL,
+    'resources': {'type': 'array', 'items': base.thing('RestoreResource', {
+        'id': base.TEXT,
+        'type': base.TEXT,
+        'name': base.TEXT_OR_NULL,
+        'new_id': base.TEXT_OR_NULL,
+        'status': base.TEXT,
+        'reason': base.TEXT_OR_NULL,
+        'progress': base.PERCENT,
+        'not_included': base.TEXTS,
+    })},
+})
+SHOWN = base.one('restore', RESTORE)
+PAGE = base.page('restores', RESTORE)

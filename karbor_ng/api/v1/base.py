@@ -11,9 +11,25 @@ import webob
 
 from karbor_ng import context
 from karbor_ng import errors
+from karbor_ng.api import declaration
 
-#: Makes a method a verb: its dict becomes a JSON body.
-verb = pecan.expose('json')
+_expose = pecan.expose('json')
+
+
+def verb(answer=None, **declared):
+    """Make a method a verb: its dict becomes a JSON body.
+
+    :param answer: JSON schema of that body; None where it is empty
+    :param declared: the rest of a
+        :class:`karbor_ng.api.declaration.Declaration`
+    """
+    if callable(answer):
+        return _expose(answer)
+
+    def mark(method):
+        method.declaration = declaration.Declaration(answer, **declared)
+        return _expose(method)
+    return mark
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,6 +43,7 @@ class Tools:
     :ivar protectables: a :class:`karbor_ng.protectables.Protectables`
     :ivar enforcer: a :class:`karbor_ng.policy.Enforcer`
     :ivar health: a :class:`karbor_ng.api.health.Health`
+    :ivar document: the description of the API
     :ivar sealer: a :class:`karbor_ng.credentials.Sealer`, or None where
         operations need no credentials
     """
@@ -38,6 +55,7 @@ class Tools:
     protectables: typing.Any
     enforcer: typing.Any
     health: typing.Any
+    document: dict
     sealer: typing.Any = None
 
 

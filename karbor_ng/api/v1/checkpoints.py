@@ -12,6 +12,7 @@ from karbor_ng.api import listing
 from karbor_ng.api import validation
 from karbor_ng.api.schemas import base as base_schemas
 from karbor_ng.api.schemas import checkpoints as schemas
+from karbor_ng.api.schemas import dry_runs as dry_run_schemas
 from karbor_ng.api.v1 import base
 from karbor_ng.api.v1 import dry_runs as dry_run_views
 from karbor_ng.store import checkpoints
@@ -20,24 +21,28 @@ from karbor_ng.store import providers
 
 _ABORT = validation.Body(base_schemas.ABORT)
 _CREATE = validation.Body(schemas.CREATE)
-_FILTERS = ('plan_id', 'status', 'start_date', 'end_date')
-_SORT_KEYS = {'created_at': 'created_at', 'id': 'id', 'status': 'status'}
+_LISTED = listing.Query(
+    {'plan_id': base_schemas.UUID, 'status': base_schemas.TEXT,
+     'start_date': base_schemas.DAY, 'end_date': base_schemas.DAY},
+    {'created_at': 'created_at', 'id': 'id', 'status': 'status'})
 _DAY = datetime.timedelta(days=1)
 
 
 class Checkpoints(base.Controller):
     """Checkpoints of a project with one provider."""
 
-    @base.verb
+    @base.verb(schemas.PAGE, query=_LISTED)
     def list(self, req, resp, provider_id):
         self._require(req, 'provider:checkpoint_get_all')
         validation.check_uuid(provider_id, 'provider_id')
-        wanted = listing.Listing(req, self._conf, _FILTERS, _SORT_KEYS)
+        wanted = _LISTED.read(req, self._conf)
         rows, resources = self._db.read(_list, wanted, provider_id)
         return wanted.answer('checkpoints', rows,
                              lambda row: view(row, resources[row.id]))
 
-    @base.verb
+    @base.verb(
+        base_schemas.either(schemas.SHOWN, dry_run_schemas.SHOWN),
+        query=dry_runs.QUERY, body=_CREATE, refusals=(409,))
     def create(self, req, resp, provider_id):
         validation.check_uuid(provider_id, 'provider_id')
         self._require(req, 'provider:checkpoint_create')
@@ -62,7 +67,7 @@ class Checkpoints(base.Controller):
                 session, provider, self._tools.protectables).run(plan)
         return dry_run_views.view(found, provider.id, plan.id)
 
-    @base.verb
+    @base.verb(schemas.SHOWN)
     def show(self, req, resp, provider_id, checkpoint_id):
         checkpoint = self._one(req, provider_id, checkpoint_id,
                                'provider:checkpoint_get')
@@ -70,7 +75,7 @@ class Checkpoints(base.Controller):
             checkpoints.shown_resources, checkpoint_id)
         return {'checkpoint': view(checkpoint, resources)}
 
-    @base.verb
+    @base.verb(base_schemas.NOTHING, refusals=(409,))
     def delete(self, req, resp, provider_id, checkpoint_id):
         checkpoint = self._one(req, provider_id, checkpoint_id,
                                'provider:checkpoint_delete')
@@ -79,7 +84,7 @@ class Checkpoints(base.Controller):
             provider_id)
         return {}
 
-    @base.verb
+    @base.verb(base_schemas.NOTHING, body=_ABORT, refusals=(409,))
     def act(self, req, resp, provider_id, checkpoint_id):
         checkpoint = self._one(req, provider_id, checkpoint_id,
                                'provider:checkpoint_abort')

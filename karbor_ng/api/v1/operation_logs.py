@@ -4,29 +4,33 @@
 
 from karbor_ng.api import listing
 from karbor_ng.api import validation
+from karbor_ng.api.schemas import base as base_schemas
+from karbor_ng.api.schemas import operation_logs as schemas
 from karbor_ng.api.v1 import base
 from karbor_ng.store import operations
 
-_FILTERS = ('checkpoint_id', 'plan_id', 'restore_id', 'provider_id',
-            'status', 'operation_type')
-_SORT_KEYS = {'created_at': 'created_at', 'id': 'id', 'status': 'state',
-              'operation_type': 'type'}
+_LISTED = listing.Query(
+    {'checkpoint_id': base_schemas.UUID, 'plan_id': base_schemas.UUID,
+     'restore_id': base_schemas.UUID, 'provider_id': base_schemas.UUID,
+     'status': base_schemas.TEXT, 'operation_type': base_schemas.TEXT},
+    {'created_at': 'created_at', 'id': 'id', 'status': 'state',
+     'operation_type': 'type'})
 
 
 class OperationLogs(base.Controller):
     """What was done, or is being done, and how it went."""
 
-    @base.verb
+    @base.verb(schemas.PAGE, query=_LISTED)
     def list(self, req, resp):
         self._require(req, 'operation_log:list')
-        wanted = listing.Listing(req, self._conf, _FILTERS, _SORT_KEYS)
+        wanted = _LISTED.read(req, self._conf)
         filters = dict(wanted.filters)
         filters['type'] = filters.pop('operation_type', None)
         rows = self._db.read(operations.list, wanted.page, wanted.project_id,
                              **filters)
         return wanted.answer('operation_logs', rows, view)
 
-    @base.verb
+    @base.verb(schemas.SHOWN)
     def show(self, req, resp, operation_log_id):
         validation.check_uuid(operation_log_id, 'operation_log_id')
         operation = self._read(req, operations.get, operation_log_id,

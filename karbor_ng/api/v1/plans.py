@@ -9,6 +9,7 @@ from karbor_ng import parameters as parameter_rules
 from karbor_ng import quota
 from karbor_ng.api import listing
 from karbor_ng.api import validation
+from karbor_ng.api.schemas import base as base_schemas
 from karbor_ng.api.schemas import plans as schemas
 from karbor_ng.api.v1 import base
 from karbor_ng.protection import client
@@ -17,23 +18,25 @@ from karbor_ng.store import providers
 
 _CREATE = validation.Body(schemas.CREATE)
 _UPDATE = validation.Body(schemas.UPDATE)
-_FILTERS = ('name', 'description', 'status', 'provider_id')
-_SORT_KEYS = {'created_at': 'created_at', 'id': 'id', 'name': 'name',
-              'status': 'status'}
+_LISTED = listing.Query(
+    {'name': base_schemas.TEXT, 'description': base_schemas.TEXT,
+     'status': base_schemas.TEXT, 'provider_id': base_schemas.UUID},
+    {'created_at': 'created_at', 'id': 'id', 'name': 'name',
+     'status': 'status'})
 
 
 class Plans(base.Controller):
     """Plans of a project."""
 
-    @base.verb
+    @base.verb(schemas.PAGE, query=_LISTED)
     def list(self, req, resp):
         self._require(req, 'plan:get_all')
-        wanted = listing.Listing(req, self._conf, _FILTERS, _SORT_KEYS)
+        wanted = _LISTED.read(req, self._conf)
         rows = self._db.read(plans.list, wanted.page, wanted.project_id,
                              **wanted.filters)
         return wanted.answer('plans', rows, view)
 
-    @base.verb
+    @base.verb(schemas.SHOWN, body=_CREATE)
     def create(self, req, resp):
         self._require(req, 'plan:create')
         body = _CREATE.read(req)
@@ -42,13 +45,13 @@ class Plans(base.Controller):
             str(uuid.uuid4()), body)
         return {'plan': view(plan)}
 
-    @base.verb
+    @base.verb(schemas.SHOWN)
     def show(self, req, resp, plan_id):
         validation.check_uuid(plan_id, 'plan_id')
         plan = self._read(req, plans.get, plan_id, 'plan:get')
         return {'plan': view(plan)}
 
-    @base.verb
+    @base.verb(schemas.SHOWN, body=_UPDATE)
     def update(self, req, resp, plan_id):
         validation.check_uuid(plan_id, 'plan_id')
         plan = self._read(req, plans.get, plan_id, 'plan:update')
@@ -56,7 +59,7 @@ class Plans(base.Controller):
         return {'plan': view(self._db.write(
             _update, plan_id, plan.project_id, body))}
 
-    @base.verb
+    @base.verb()
     def delete(self, req, resp, plan_id):
         validation.check_uuid(plan_id, 'plan_id')
         plan = self._read(req, plans.get, plan_id, 'plan:delete')

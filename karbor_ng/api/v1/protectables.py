@@ -11,10 +11,19 @@ import re
 from karbor_ng import errors
 from karbor_ng.api import listing
 from karbor_ng.api import validation
+from karbor_ng.api.schemas import base as base_schemas
+from karbor_ng.api.schemas import protectables as schemas
 from karbor_ng.api.v1 import base
 
 _FILTERS = ('name', 'status')
-_SORT_KEYS = {'id': 'id', 'name': 'name'}
+_FIND = {'parameters': {
+    'type': 'string', 'contentMediaType': 'application/json',
+    'description': 'A JSON object, for the plugin of the type.'}}
+_LISTED = listing.Query(
+    {'name': base_schemas.TEXT, 'status': base_schemas.TEXT,
+     'type': base_schemas.TEXT, **_FIND},
+    {'id': 'id', 'name': 'name'}, default_sort=())
+_SHOWN = validation.Query(_FIND)
 
 #: How old clients write a mapping of texts into a URL.
 _OLD_PAIR = re.compile(r"'([^'\\]*)': '([^'\\]*)'")
@@ -29,12 +38,12 @@ class Protectables(base.Controller):
         super().__init__(tools)
         self._protectables = tools.protectables
 
-    @base.verb
+    @base.verb(schemas.TYPES)
     def list(self, req, resp):
         self._require(req, 'protectable:get_all')
         return {'protectable_type': self._protectables.types()}
 
-    @base.verb
+    @base.verb(schemas.TYPE)
     def show(self, req, resp, resource_type):
         self._require(req, 'protectable:get')
         return {'protectable_type': {
@@ -42,12 +51,10 @@ class Protectables(base.Controller):
             'dependent_types':
                 self._protectables.dependent_types(resource_type)}}
 
-    @base.verb
+    @base.verb(schemas.PAGE, query=_LISTED)
     def list_instances(self, req, resp, resource_type):
         self._require(req, 'protectable:instance_get_all')
-        wanted = listing.Listing(
-            req, self._conf, (*_FILTERS, 'type', 'parameters'), _SORT_KEYS,
-            default_sort=())
+        wanted = _LISTED.read(req, self._conf)
         _parameters(wanted.filters)
         with self._cloud(req) as session:
             found = self._instances(session, req, resource_type, wanted)
@@ -57,10 +64,10 @@ class Protectables(base.Controller):
             'instances', found,
             lambda resource: view(resource, children.get(resource, ())))
 
-    @base.verb
+    @base.verb(schemas.SHOWN, query=_SHOWN)
     def show_instance(self, req, resp, resource_type, resource_id):
         self._require(req, 'protectable:instance_get')
-        parameters = _parameters(listing.parameters(req))
+        parameters = _parameters(_SHOWN.read(req))
         with self._cloud(req) as session:
             resource = self._protectables.show(
                 session, resource_type, resource_id, parameters)

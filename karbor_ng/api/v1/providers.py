@@ -4,25 +4,27 @@
 
 from karbor_ng.api import listing
 from karbor_ng.api import validation
+from karbor_ng.api.schemas import base as base_schemas
+from karbor_ng.api.schemas import providers as schemas
 from karbor_ng.api.v1 import base
 from karbor_ng.store import providers
 
-_SORT_KEYS = {'id': 'id', 'name': 'name'}
+_LISTED = listing.Query(
+    {'name': base_schemas.TEXT, 'description': base_schemas.TEXT},
+    {'id': 'id', 'name': 'name'}, default_sort=(('id', 'asc'),))
 
 
 class Providers(base.Controller):
     """Providers are everybody's; the services publish them."""
 
-    @base.verb
+    @base.verb(schemas.PAGE, query=_LISTED)
     def list(self, req, resp):
         self._require(req, 'provider:get_all')
-        wanted = listing.Listing(
-            req, self._conf, ('name', 'description'), _SORT_KEYS,
-            default_sort=(('id', 'asc'),))
+        wanted = _LISTED.read(req, self._conf)
         rows = self._db.read(providers.list, wanted.page, **wanted.filters)
         return wanted.answer('providers', rows, view)
 
-    @base.verb
+    @base.verb(schemas.SHOWN)
     def show(self, req, resp, provider_id):
         self._require(req, 'provider:get')
         validation.check_uuid(provider_id, 'provider_id')

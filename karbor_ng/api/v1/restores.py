@@ -8,6 +8,7 @@ from karbor_ng.api import dry_runs
 from karbor_ng.api import listing
 from karbor_ng.api import validation
 from karbor_ng.api.schemas import base as base_schemas
+from karbor_ng.api.schemas import dry_runs as dry_run_schemas
 from karbor_ng.api.schemas import restores as schemas
 from karbor_ng.api.v1 import base
 from karbor_ng.api.v1 import dry_runs as dry_run_views
@@ -16,22 +17,25 @@ from karbor_ng.store import restores
 
 _ABORT = validation.Body(base_schemas.ABORT)
 _CREATE = validation.Body(schemas.CREATE)
-_SORT_KEYS = {'created_at': 'created_at', 'id': 'id', 'status': 'status'}
+_LISTED = listing.Query(
+    {'status': base_schemas.TEXT, 'checkpoint_id': base_schemas.UUID},
+    {'created_at': 'created_at', 'id': 'id', 'status': 'status'})
 
 
 class Restores(base.Controller):
     """Restores of a project."""
 
-    @base.verb
+    @base.verb(schemas.PAGE, query=_LISTED)
     def list(self, req, resp):
         self._require(req, 'restore:get_all')
-        wanted = listing.Listing(
-            req, self._conf, ('status', 'checkpoint_id'), _SORT_KEYS)
+        wanted = _LISTED.read(req, self._conf)
         rows, resources = self._db.read(_list, wanted)
         return wanted.answer('restores', rows,
                              lambda row: view(row, resources[row.id]))
 
-    @base.verb
+    @base.verb(
+        base_schemas.either(schemas.SHOWN, dry_run_schemas.SHOWN),
+        query=dry_runs.QUERY, body=_CREATE, refusals=(409,))
     def create(self, req, resp):
         self._require(req, 'restore:create')
         is_dry_run = dry_runs.is_wanted(req)
@@ -55,7 +59,7 @@ class Restores(base.Controller):
         return dry_run_views.view(found, provider.id, checkpoint.plan_id,
                                   checkpoint.id)
 
-    @base.verb
+    @base.verb(base_schemas.NOTHING, body=_ABORT, refusals=(409,))
     def act(self, req, resp, restore_id):
         validation.check_uuid(restore_id, 'restore_id')
         restore = self._read(req, restores.get, restore_id, 'restore:abort')
@@ -64,7 +68,7 @@ class Restores(base.Controller):
             self._caller(req, restore.project_id), restore_id)
         return {}
 
-    @base.verb
+    @base.verb(schemas.SHOWN)
     def show(self, req, resp, restore_id):
         validation.check_uuid(restore_id, 'restore_id')
         restore = self._read(req, restores.get, restore_id, 'restore:get')

@@ -2,6 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which path leads where in v1."""
 
+import functools
+
+from karbor_ng.api import openapi
 from karbor_ng.api.v1 import checkpoints
 from karbor_ng.api.v1 import operation_logs
 from karbor_ng.api.v1 import plans
@@ -24,6 +27,7 @@ ROUTES = {
     '': {'GET': 'versions.list'},
     'v1': {'GET': 'versions.list'},
     'healthcheck': {'GET': 'versions.health'},
+    'v1/openapi.json': {'GET': 'versions.describe'},
     'v1/*/providers': {'GET': 'providers.list'},
     'v1/*/providers/*': {'GET': 'providers.show'},
     'v1/*/providers/*/checkpoints': {
@@ -44,3 +48,9 @@ ROUTES = {
     'v1/*/operation_logs': {'GET': 'operation_logs.list'},
     'v1/*/operation_logs/*': {'GET': 'operation_logs.show'},
 }
+
+
+@functools.cache
+def document():
+    """Return the description of all this, as OpenAPI has it."""
+    return openapi.build(ROUTES, CONTROLLERS)

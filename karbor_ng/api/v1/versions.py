@@ -4,22 +4,29 @@
 
 from karbor_ng.api import auth
 from karbor_ng.api import faults
+from karbor_ng.api.schemas import versions as schemas
 from karbor_ng.api.v1 import base
 
 
 class Versions(base.Controller):
     """What everybody may ask, without a token."""
 
-    @base.verb
+    @base.verb(schemas.VERSIONS, statuses=(300,))
     def list(self, req, resp):
         resp.status_int = 300
-        prefix = self._conf.osapi_karbor_base_URL or req.application_url
         return {'versions': [{
             'id': 'v1.0', 'status': 'CURRENT',
-            'links': [{'rel': 'self', 'href': f'{prefix.rstrip("/")}/v1/'}],
+            'links': [{'rel': 'self', 'href': f'{self._prefix(req)}/v1/'}],
         }]}
 
-    @base.verb
+    @base.verb(schemas.DOCUMENT)
+    def describe(self, req, resp):
+        """Answer what the API is, for programs: OpenAPI 3.1."""
+        return {**self._tools.document,
+                'servers': [{'url': self._prefix(req)}]}
+
+    @base.verb(schemas.HEALTH, statuses=(200, 503),
+               refusals=(401,))
     def health(self, req, resp):
         """Answer 200, or 503 if something essential is not well.
 
@@ -36,3 +43,7 @@ class Versions(base.Controller):
         return {'status': status, 'checks': {
             name: finding.shown(is_detailed)
             for name, finding in found.items()}}
+
+    def _prefix(self, req):
+        prefix = self._conf.osapi_karbor_base_URL or req.application_url
+        return prefix.rstrip('/')

@@ -14,6 +14,7 @@ import webob
 
 from karbor_ng import protectables
 from karbor_ng.api import app
+from karbor_ng.api.v1 import routes
 from karbor_ng.keystone import NoCloud
 from karbor_ng.plugins import noop
 from karbor_ng.protection import client
@@ -23,6 +24,7 @@ from karbor_ng.store import operations
 from karbor_ng.store import plans
 from karbor_ng.store import providers
 from karbor_ng.store import restores
+from karbor_ng.tests import conformance
 from karbor_ng.tests import fixtures as small
 
 PROJECT = 'e486a2f49695423ca9c47e589b948108'
@@ -131,7 +133,15 @@ class Api(fixtures.Fixture):
         self.add_providers()
 
     def make_app(self, **kwargs):
-        """Return one more application over the same rows."""
+        """Return one more application over the same rows.
+
+        Each of its answers is held against the description of the API.
+        """
+        return conformance.Checked(
+            self.make_unchecked_app(**kwargs), routes.document())
+
+    def make_unchecked_app(self, **kwargs):
+        """Return one that may answer what nobody would expect."""
         return app.make_app(**{
             'conf': self.conf, 'db': self.db, 'client': self.client,
             'cloud': NoCloud(), 'protectables': self.protectables, **kwargs})

@@ -39,7 +39,7 @@ class FailureTest(base.BaseTestCase):
         self.logs = self.useFixture(fixtures.FakeLogger(level=logging.INFO))
 
     def _call(self, error, path='/plans'):
-        app = self.api.make_app(db=FailingDatabase(error))
+        app = self.api.make_unchecked_app(db=FailingDatabase(error))
         return self.api.call('GET', path, app=app)
 
     def test_unexpected(self):
