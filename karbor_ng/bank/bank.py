@@ -238,11 +238,7 @@ class Section:
         :raises errors.BankError: a part is missing or damaged; names it
         """
         for part in parts:
-            try:
-                data = self._driver.get(check_key(part.key))
-            except errors.NotFound:
-                data = None
-            problem = _compare(part, data)
+            data, problem = self.examine(part)
             if problem:
                 raise errors.BankError(problem)
             yield data
@@ -255,14 +251,23 @@ class Section:
         """
         found = []
         for info in objects:
-            try:
-                data = self._driver.get(check_key(info.key))
-            except errors.NotFound:
-                data = None
-            problem = _compare(info, data)
+            _data, problem = self.examine(info)
             if problem:
                 found.append((info, problem))
         return found
+
+    def examine(self, info):
+        """Return the bytes of an object, and what is wrong or None.
+
+        :param info: an :class:`ObjectInfo` with a whole key
+        :raises errors.BankError: the bank does not answer, which says
+            nothing about the object
+        """
+        try:
+            data = self._driver.get(check_key(info.key))
+        except errors.NotFound:
+            data = None
+        return data, _compare(info, data)
 
     def _key(self, key):
         return check_key(f'{self._prefix}{key}')

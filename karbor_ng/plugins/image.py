@@ -583,6 +583,32 @@ class Restore(_GlanceOperation):
                           self.saved['data'])
 
 
+class Verify(_GlanceOperation):
+    """Looks for what the frame can not know: it reads the data itself."""
+
+    def on_main(self):
+        if not self.saved['by_reference']:
+            check_stored(self.saved, 'data', self.saved['data'])
+        elif not _is_usable(find_image(self.glance, self.saved['image_id']),
+                            self.saved):
+            raise errors.ResourceError(_unusable(self.saved))
+
+
+def check_stored(saved, stream_label, data):
+    """Compare what was stored of an image with what it had.
+
+    :param data: its :func:`fingerprint`
+    :raises errors.ResourceError: they differ
+    """
+    stored = saved.get('streams', {}).get(stream_label)
+    if stored is None:
+        raise errors.ResourceError('Its data is not in the bank')
+    if data['size'] not in (None, stored['size']):
+        raise errors.ResourceError(
+            f'The bank has {stored["size"]} bytes of its data; it had '
+            f'{data["size"]}')
+
+
 def _is_usable(image, saved):
     return (image is not None and image.status == 'active'
             and is_same_data(image, saved['data']))
@@ -681,9 +707,15 @@ class ImageProtection(api.Protection):
                                'the original.'},
         },
     }
+    verify_schema = {
+        'title': 'Image Protection Verify',
+        'type': 'object',
+        'properties': {},
+    }
 
     Protect = Protect
     Restore = Restore
+    Verify = Verify
 
     def adopt(self, resource, metadata):
         """Take over the data that Karbor's plugin stored in chunks."""

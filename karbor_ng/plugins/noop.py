@@ -242,6 +242,14 @@ class _Hooks(_Obedient):
     def on_complete(self):
         self._obey('on_complete')
 
+    def _backup_id(self):
+        """:raises errors.ResourceError: there is none any more"""
+        backup_id = self.saved.get('backup_id')
+        if not backup_id or self.plugin.registry.get(backup_id) is None:
+            raise errors.ResourceError(
+                f'the backup {backup_id} is not in the registry any more')
+        return backup_id
+
     def _once(self, label, **content):
         registry, resource = self.plugin.registry, self.resource
         content.update(type=resource.type, resource=resource.id,
@@ -274,10 +282,7 @@ class Restore(_Hooks):
 
     def on_main(self):
         super().on_main()
-        backup_id = self.saved.get('backup_id')
-        if not backup_id or self.plugin.registry.get(backup_id) is None:
-            raise errors.ResourceError(
-                f'the backup {backup_id} is not in the registry any more')
+        backup_id = self._backup_id()
         new_id = self._once('restored', backup=backup_id,
                             name=self.parameters.get('restore_name'))
         self.saved['restored_id'] = new_id
@@ -292,6 +297,14 @@ class Restore(_Hooks):
         registry.update(self.saved['restored_id'], children={
             child_id: self.restored[child_id] for child_id in children
             if child_id in self.restored})
+
+
+class Verify(_Hooks):
+    """Looks for the object ``backup``."""
+
+    def on_main(self):
+        super().on_main()
+        self._backup_id()
 
 
 class Delete(_Obedient, api.DeleteExternals):
@@ -355,9 +368,15 @@ class NoopProtection(api.Protection):
                 'description': 'The name that the restored object gets.'},
         },
     }
+    verify_schema = {
+        'title': 'No-op Protection Verify',
+        'type': 'object',
+        'properties': {},
+    }
 
     Protect = Protect
     Restore = Restore
+    Verify = Verify
     Delete = Delete
 
     def __init__(self, conf):

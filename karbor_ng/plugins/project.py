@@ -62,6 +62,8 @@ class ProjectProtection(api.Protection):
                          'type': 'object', 'properties': {}}
     restore_schema = {'title': 'Project Protection Restore',
                       'type': 'object', 'properties': {}}
+    verify_schema = {'title': 'Project Protection Verify',
+                     'type': 'object', 'properties': {}}
 
 
 def _project_name(session):

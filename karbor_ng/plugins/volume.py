@@ -27,6 +27,8 @@ PROJECT = 'OS::Keystone::Project'
 LOST = ('error', 'deleting', 'error_deleting')
 #: Volumes in these states hold data that can be read.
 READABLE = ('available', 'in-use', 'error_extending', 'error_restoring')
+#: Backups in these states are whole.
+USABLE = ('available', 'restoring')
 #: Seconds in which a volume must leave a passing state, such as attaching;
 #: everything else of the plan waits for it, so not as long as a backup.
 READY_SECONDS = 3600
@@ -223,6 +225,10 @@ class _CinderOperation(api.Operation):
             raise errors.Timeout(
                 f'{kind_name} {thing_id}: {problem}') from None
 
+    def _backups(self):
+        return self.cinder.backups.list(
+            search_opts={'volume_id': self.resource.id})
+
     def _explanation(self, thing):
         """Return Cinder's own words, of which it has two kinds."""
         said = getattr(thing, 'fail_reason', None)
@@ -332,10 +338,6 @@ class Protect(_CinderOperation):
             'size': backup.size * _GIB,
             'snapshot_at': _as_utc(backup.data_timestamp),
         }
-
-    def _backups(self):
-        return self.cinder.backups.list(
-            search_opts={'volume_id': self.resource.id})
 
 
 def next_parent(backups, before=None):
@@ -513,6 +515,39 @@ class Restore(_CinderOperation):
             self.cinder.volumes.set_bootable(volume, bootable)
 
 
+class Verify(_CinderOperation):
+    """Looks at the backup, and at those on which it builds."""
+
+    def on_main(self):
+        backup = self._await_settled(self.saved.get('backup_id'))
+        size = self.saved.get('size')
+        if size not in (None, backup.size * _GIB):
+            raise errors.ResourceError(
+                f'Backup {backup.id} has {backup.size} GiB in Cinder; it '
+                f'had {size // _GIB} GiB when it was made')
+        if backup.is_incremental:
+            self._check_chain(backup)
+
+    def _await_settled(self, backup_id):
+        return self.await_status(
+            'backup', backup_id, USABLE,
+            ('error', 'error_deleting', 'deleting', 'deleted'),
+            min(READY_SECONDS, self.plugin.timeout))
+
+    def _check_chain(self, backup):
+        line = chain(self._backups(), backup)
+        needed = [self.saved.get('parent_backup'),
+                  self.saved.get('chain_id')]
+        lost = sorted(set(needed) - {None, *(item.id for item in line)})
+        if lost or not line:
+            raise errors.ResourceError(
+                f'Backup {backup.id} is incremental, and what it builds on '
+                f'is not in Cinder any more: '
+                f'{", ".join(lost) or "a full backup"}')
+        for item in line[1:]:
+            self._await_settled(item.id)
+
+
 def _types(cinder):
     return {item.name for item in cinder.volume_types.list()}
 
@@ -678,9 +713,15 @@ class VolumeProtection(api.Protection):
                                'Kept for clients that send it.'},
         },
     }
+    verify_schema = {
+        'title': 'Cinder Volume Verify',
+        'type': 'object',
+        'properties': {},
+    }
 
     Protect = Protect
     Restore = Restore
+    Verify = Verify
 
     @classmethod
     def preview_protect(cls, session, resources, parameters):
@@ -803,6 +844,6 @@ def _backup_problems(saved, backup):
     if backup is None:
         return [f'Backup {saved.get("backup_id")} does not exist in Cinder '
                 'any more.']
-    if backup.status not in ('available', 'restoring'):
+    if backup.status not in USABLE:
         return [f'Backup {backup.id} has status "{backup.status}".']
     return []

@@ -235,7 +235,7 @@ class Hooks:
             self.fail(resource, reason)
 
     def _values(self, member, state, new_id):
-        if self.job.operation.type == 'restore':
+        if self.job.operation.type in journal_module.ROWS:
             values = {'saved': member.saved}
             if new_id is not None or state == 'skipped':
                 values['new_id'] = None if state == 'skipped' else new_id

@@ -22,12 +22,17 @@ from karbor_ng.store import models
 from karbor_ng.store import operations
 from karbor_ng.store import restores
 from karbor_ng.store import steps
+from karbor_ng.store import verifications
 
 LOG = logging.getLogger(__name__)
 
 #: Columns that a plugin fills by saving these keys.
 SAVED_COLUMNS = {'backup_id': 'backup_id', 'parent_backup': 'parent_backup',
                  'chain_id': 'chain_id', 'size': 'size'}
+#: Whose resources an operation is about, and the column that names it.
+CHECKPOINT_ROWS = (checkpoints, 'checkpoint_id')
+ROWS = {'restore': (restores, 'restore_id'),
+        'verify': (verifications, 'verification_id')}
 
 
 class Journal:
@@ -40,10 +45,8 @@ class Journal:
         self.db = db
         self.operation = operation
         self.lease = lease
-        if operation.type == 'restore':
-            self._rows, self._owner_id = restores, operation.restore_id
-        else:
-            self._rows, self._owner_id = checkpoints, operation.checkpoint_id
+        self._rows, column = ROWS.get(operation.type, CHECKPOINT_ROWS)
+        self._owner_id = getattr(operation, column)
         self._shared = shared_writes.SharedWrites(self.write)
 
     def write(self, function, *args, **kwargs):

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Operations: one attempt at one claimed operation, from claim to end.
 
-The verbs (``protect``, ``restore``, ``delete``) know what to do; here is
+The verbs (``protect``, ``restore``, ``verify``, ``delete``) know what to do; here is
 what they share, and the one place that decides how an attempt ends: done,
 failed, handed back, or silently left to its new owner.
 """
@@ -21,12 +21,13 @@ from karbor_ng.protection import plugin_limits
 from karbor_ng.protection import protect
 from karbor_ng.protection import restore
 from karbor_ng.protection import streams
+from karbor_ng.protection import verify
 from karbor_ng.store import operations
 
 LOG = logging.getLogger(__name__)
 
 VERBS = {'protect': protect.Protect, 'restore': restore.Restore,
-         'delete': delete.Delete}
+         'verify': verify.Verify, 'delete': delete.Delete}
 
 #: Seconds for which an operation waits for a Keystone that does not answer.
 KEYSTONE_PATIENCE = 900

@@ -160,7 +160,7 @@ def _provider_id(text):
 def _capabilities(plugin):
     """A container can be named in a plan although nothing is done to it."""
     if plugin.container:
-        return ['protect', 'restore', 'delete']
+        return ['protect', 'restore', 'delete', 'verify']
     return [name for name, attribute in CAPABILITIES.items()
             if _overridden(plugin, attribute)]
 

@@ -66,7 +66,7 @@ class Restore(verb.Verb):
     def _row(self, node, item, parameters):
         row = {'type': node.type, 'id': node.id, 'name': node.name,
                'status': 'restoring', 'reason': None, 'progress': 0,
-               'saved': _without_notes(item['saved']), 'parameters': {}}
+               'saved': verb.without_notes(item['saved']), 'parameters': {}}
         plugin = self.provider.protections.get(node.type)
         if plugin is not None:
             row['parameters'] = parameter_rules.effective(
@@ -136,8 +136,3 @@ class Restore(verb.Verb):
                       finished_at=models.utcnow())
         operations.finish(session, self.operation.id,
                           self.operation.attempt, state, reason)
-
-
-def _without_notes(saved):
-    """A restore has notes of its own; what is not included stays so."""
-    return {name: value for name, value in saved.items() if name != 'notes'}

@@ -170,30 +170,16 @@ class Streams:
         if kept is None:
             raise errors.BankError(
                 f'The backup of {self._work.resource} has no "{label}".')
-        parts = self._parts_of(kept)
+        parts = parts_of(self._work.resource, kept, self._objects)
         whole = hashlib.sha256()
         with self._slot():
             for data in self._bank.read_stream(parts):
                 self._work.check()
                 whole.update(data)
                 yield data
-        if whole.hexdigest() != kept['sha256']:
-            raise errors.BankError(
-                f'Stream {kept["id"]} is damaged: its SHA-256 is not '
-                f'{kept["sha256"]}.')
-
-    def _parts_of(self, kept):
-        """Return the parts of a stream in order; all of them are listed."""
-        parts = {_number(item['key']): bank_module.ObjectInfo(**item)
-                 for item in self._objects
-                 if _stream_id(item['key']) == kept['id']}
-        in_order = [part for _number, part in sorted(parts.items())]
-        if (sorted(parts) != list(range(len(parts)))
-                or sum(part.size for part in in_order) != kept['size']):
-            raise errors.BankError(
-                f'Stream {kept["id"]} of {self._work.resource} is not '
-                f'complete in the list of its objects.')
-        return in_order
+        problem = difference(kept, whole)
+        if problem:
+            raise errors.BankError(problem)
 
     @contextlib.contextmanager
     def _slot(self):
@@ -255,6 +241,36 @@ class _Parts:
         if not self._journal.read(rows.has_key, self._stream.id, number,
                                   key):
             self._bank.delete(key)
+
+
+def parts_of(resource, kept, objects):
+    """Return the parts of a stream in order.
+
+    :param kept: what was saved of the stream
+    :param objects: the resource's, as rows or the manifest list them
+    :raises errors.BankError: not all parts are listed
+    """
+    parts = {_number(item['key']): bank_module.ObjectInfo(**item)
+             for item in objects if is_key(item['key'])
+             and _stream_id(item['key']) == kept['id']}
+    in_order = [part for _number, part in sorted(parts.items())]
+    if (sorted(parts) != list(range(len(parts)))
+            or sum(part.size for part in in_order) != kept['size']):
+        raise errors.BankError(
+            f'Stream {kept["id"]} of {resource} is not complete in the list '
+            f'of its objects.')
+    return in_order
+
+
+def difference(kept, whole):
+    """Return what is wrong with a stream that was read, or None.
+
+    :param whole: a hash object that has met all of its bytes
+    """
+    if whole.hexdigest() == kept['sha256']:
+        return None
+    return (f'Stream {kept["id"]} is damaged: its SHA-256 is not '
+            f'{kept["sha256"]}.')
 
 
 def release(journal, bank, bank_uuid, checkpoint_id):

@@ -1,6 +1,6 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); see LICENSE.
 # SPDX-License-Identifier: Apache-2.0
-"""A verb: what protecting, restoring and deleting have in common."""
+"""A verb: what protecting, restoring and so on have in common."""
 
 import logging
 
@@ -177,6 +177,14 @@ class Verb:
 
     def poll(self, poll):
         return poll()
+
+
+def without_notes(saved):
+    """Return what is known of a backup to those who make notes of their own.
+
+    What is not included stays so.
+    """
+    return {name: value for name, value in saved.items() if name != 'notes'}
 
 
 def _resource_of(row):

@@ -22,9 +22,13 @@ LOG_STATUSES = {
                 'done': 'available', 'failed': 'error'},
     'restore': {'queued': 'started', 'running': 'started',
                 'done': 'success', 'failed': 'failed'},
+    'verify': {'queued': 'started', 'running': 'started',
+               'done': 'success', 'failed': 'failed'},
     'delete': {'queued': 'deleting', 'running': 'deleting',
                'done': 'deleted', 'failed': 'error-deleting'},
 }
+#: What can be asked to end: all but deletions, which leave nothing whole.
+ABORTABLE = ('protect', 'restore', 'verify')
 
 
 def create(session, values):
@@ -193,7 +197,7 @@ def hand_back(session, operation_id, attempt):
 
 
 def request_abort(session, operation_id):
-    """Ask that a protect or restore operation ends; return whether it may.
+    """Ask that an operation ends; return whether it may.
 
     Its worker hears of it with the next renewal of its lease. An operation
     that is just ending may still end well.
@@ -201,7 +205,7 @@ def request_abort(session, operation_id):
     return bool(query.change(
         session, Operation, {'abort_requested': True},
         Operation.id == operation_id,
-        Operation.type.in_(('protect', 'restore')),
+        Operation.type.in_(ABORTABLE),
         Operation.state.in_(('queued', 'running'))))
 
 
@@ -239,6 +243,12 @@ def restore_of(session, restore_id):
     """Return the operation of a restore, or None."""
     return session.execute(sa.select(Operation).where(
         Operation.restore_id == restore_id)).scalars().first()
+
+
+def verify_of(session, verification_id):
+    """Return the operation of a verification, or None."""
+    return session.execute(sa.select(Operation).where(
+        Operation.verification_id == verification_id)).scalars().first()
 
 
 def protect_of(session, checkpoint_id):

@@ -9,8 +9,8 @@ old. These stay:
 - whatever has not ended, or ended after the given moment;
 - a checkpoint that is not deleted, with its resources, its protect operation
   and the externals of that: deleting it needs them;
-- a deleted checkpoint that a younger restore or operation names, or that
-  still uses a stream;
+- a deleted checkpoint that a younger restore, verification or operation
+  names, or that still uses a stream;
 - deletions of a checkpoint that could not be deleted: they tell why.
 """
 
@@ -23,6 +23,7 @@ External = models.External
 Operation = models.Operation
 Restore = models.Restore
 Step = models.Step
+Verification = models.Verification
 
 ENDED = ('done', 'failed')
 
@@ -30,6 +31,7 @@ ENDED = ('done', 'failed')
 _OWNED = {
     Operation: (Step.operation_id, External.operation_id),
     Restore: (models.RestoreResource.restore_id,),
+    Verification: (models.VerificationResource.verification_id,),
     Checkpoint: (models.CheckpointResource.checkpoint_id,),
 }
 
@@ -55,7 +57,8 @@ def remove(session, before, limit):
 
     Call it in one transaction after the other until it returns nothing.
 
-    :param limit: operations, restores or checkpoints in one transaction
+    :param limit: operations, restores, verifications or checkpoints in one
+        transaction
     """
     for model, ids in _doomed(before):
         some = session.execute(ids.limit(limit)).scalars().all()
@@ -82,7 +85,8 @@ def _add(counts, column, number):
 
 def _doomed(before):
     """Return pairs of a model and the ids that go, in a possible order."""
-    restores = _restores(before)
+    restores = _ended(before, Restore, Operation.restore_id)
+    verifications = _ended(before, Verification, Operation.verification_id)
     checkpoints = _checkpoints(before)
     undeletable = sa.select(Checkpoint.id).where(
         Checkpoint.status.in_(('deleting', 'error-deleting')))
@@ -91,6 +95,10 @@ def _doomed(before):
         (Operation, of_type.where(Operation.type == 'restore',
                                   Operation.restore_id.in_(restores))),
         (Restore, restores),
+        (Operation, of_type.where(
+            Operation.type == 'verify',
+            Operation.verification_id.in_(verifications))),
+        (Verification, verifications),
         (Operation, of_type.where(
             Operation.type == 'delete',
             Operation.checkpoint_id.notin_(undeletable))),
@@ -101,23 +109,27 @@ def _doomed(before):
     )
 
 
-def _restores(before):
-    return sa.select(Restore.id).where(
-        Restore.status != 'started', Restore.finished_at < before,
-        ~_young(before, Operation.restore_id == Restore.id))
+def _ended(before, model, column):
+    """Return ids of old restores, or of old verifications.
+
+    :param column: of operations, that names them
+    """
+    return sa.select(model.id).where(
+        model.status != 'started', model.finished_at < before,
+        ~_young(before, column == model.id))
 
 
 def _checkpoints(before):
-    young_restore = sa.exists().where(
-        Restore.checkpoint_id == Checkpoint.id,
-        sa.or_(Restore.finished_at.is_(None),
-               Restore.finished_at >= before))
+    named = [sa.exists().where(
+        model.checkpoint_id == Checkpoint.id,
+        sa.or_(model.finished_at.is_(None), model.finished_at >= before))
+        for model in (Restore, Verification)]
     uses_stream = sa.exists().where(
         models.StreamUse.checkpoint_id == Checkpoint.id)
     return sa.select(Checkpoint.id).where(
         Checkpoint.status == 'deleted', Checkpoint.deleted_at < before,
         ~_young(before, Operation.checkpoint_id == Checkpoint.id),
-        ~young_restore, ~uses_stream)
+        ~sa.or_(*named), ~uses_stream)
 
 
 def _keeps_steps(before):

@@ -11,7 +11,8 @@ writing
 complete
   all of it is in the bank: operations of later checkpoints may use it
 damaged
-  a part was missing: nobody new may use it, those who do keep it
+  a part was missing, or not what was written: nobody new may use it, those
+  who do keep it
 removing
   nobody will ever use it again: its objects, then its rows may go. The last
   one who did keeps its use until they are gone
@@ -138,6 +139,12 @@ def complete(session, stream_id, count, size, sha256):
     query.change(session, Stream,
                  {'size': size, 'sha256': sha256, 'state': 'complete'},
                  Stream.id == stream_id, Stream.state == 'writing')
+
+
+def damage(session, stream_id):
+    """Write that a stream is not whole any more, if it ever was."""
+    query.change(session, Stream, {'state': 'damaged'},
+                 Stream.id == stream_id, Stream.state == 'complete')
 
 
 def used_by(session, checkpoint_id):

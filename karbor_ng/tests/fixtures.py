@@ -288,7 +288,8 @@ def provider_values(**values):
     return {'id': PROVIDER, 'name': 'OS Infra Provider',
             'description': 'Everything in a memory bank.',
             'schemas': {'options_schema': {VOLUME: {'properties': {}}},
-                        'restore_schema': {VOLUME: {'properties': {}}}},
+                        'restore_schema': {VOLUME: {'properties': {}}},
+                        'verify_schema': {VOLUME: {'properties': {}}}},
             'capabilities': {VOLUME: ['protect', 'restore', 'delete']},
             'bank_kind': 'memory', 'bank_uuid': new_id(), 'host': 'node-1',
             **values}
@@ -324,6 +325,13 @@ def resource_values(**values):
 
 def restore_values(**values):
     """Return columns of a restore that goes on."""
+    return {'id': new_id(), 'project_id': PROJECT, 'user_id': 'user',
+            'provider_id': PROVIDER, 'checkpoint_id': new_id(),
+            'parameters': {}, 'status': 'started', **values}
+
+
+def verification_values(**values):
+    """Return columns of a verification that goes on."""
     return {'id': new_id(), 'project_id': PROJECT, 'user_id': 'user',
             'provider_id': PROVIDER, 'checkpoint_id': new_id(),
             'parameters': {}, 'status': 'started', **values}

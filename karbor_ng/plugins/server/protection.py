@@ -16,6 +16,7 @@ from karbor_ng.plugins.server import network
 from karbor_ng.plugins.server import protect
 from karbor_ng.plugins.server import protectable
 from karbor_ng.plugins.server import restore
+from karbor_ng.plugins.server import verify
 
 _GIB = 1024 ** 3
 
@@ -103,8 +104,15 @@ class ServerProtection(api.Protection):
         },
     }
 
+    verify_schema = {
+        'title': 'Server Protection Verify',
+        'type': 'object',
+        'properties': {},
+    }
+
     Protect = protect.Protect
     Restore = restore.Restore
+    Verify = verify.Verify
 
     @classmethod
     def preview_protect(cls, session, resources, parameters):

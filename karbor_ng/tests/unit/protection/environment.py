@@ -25,6 +25,7 @@ from karbor_ng.store import plans
 from karbor_ng.store import providers as provider_rows
 from karbor_ng.store import restores
 from karbor_ng.store import session as store_session
+from karbor_ng.store import verifications
 
 PROVIDER_ID = '5c1d0a51-6fb3-4d3c-8cf2-2a0f3b0d5a8e'
 PROVIDER_FILE = '''
@@ -232,6 +233,16 @@ class Deployment(fixtures.Fixture):
         """Wait until a restore has ended; return its row."""
         def look():
             found = self.db.read(restores.get, restore_id)
+            return found if found.status != 'started' else None
+        return self.wait(look)
+
+    def verify(self, checkpoint_id, **kwargs):
+        return self.client.verify(self.caller, checkpoint_id, **kwargs).id
+
+    def verified(self, verification_id):
+        """Wait until a verification has ended; return its row."""
+        def look():
+            found = self.db.read(verifications.get, verification_id)
             return found if found.status != 'started' else None
         return self.wait(look)
 

@@ -14,6 +14,7 @@ from karbor_ng.store import operations
 from karbor_ng.store import purge
 from karbor_ng.store import restores
 from karbor_ng.store import steps
+from karbor_ng.store import verifications
 from karbor_ng.tests import fixtures
 
 DAY = datetime.timedelta(days=1)
@@ -64,6 +65,19 @@ class PurgeTest(fixtures.DatabaseTest):
                        restore_id=row.id)
         return row.id
 
+    def verification(self, checkpoint_id, finished_at):
+        """Make a verification with its operation; return its id."""
+        row = self.write(
+            verifications.create, fixtures.verification_values(
+                checkpoint_id=checkpoint_id, finished_at=finished_at,
+                status='failed' if finished_at else 'started'))
+        self.write(verifications.put_resources, row.id, [{
+            'type': fixtures.VOLUME, 'id': 'v', 'name': '', 'saved': {},
+            'status': 'error', 'parameters': {}}])
+        self.operation(checkpoint_id, finished_at, type='verify',
+                       verification_id=row.id)
+        return row.id
+
     def purge(self, limit=100):
         """Purge; return what was removed, which was counted before."""
         counted = self.read(purge.count, BEFORE)
@@ -86,12 +100,15 @@ class PurgeTest(fixtures.DatabaseTest):
         self.operation(gone)
         self.operation(gone, type='delete')
         self.restore(gone, OLD)
+        self.verification(gone, OLD)
         self.assertEqual({
-            'checkpoints': 1, 'checkpoint_resources': 1, 'operations': 3,
-            'steps': 3, 'externals': 3, 'restores': 1,
-            'restore_resources': 1}, self.purge())
+            'checkpoints': 1, 'checkpoint_resources': 1, 'operations': 4,
+            'steps': 4, 'externals': 4, 'restores': 1,
+            'restore_resources': 1, 'verifications': 1,
+            'verification_resources': 1}, self.purge())
         for model in (models.Checkpoint, models.Operation, models.Restore,
-                      models.External, models.CheckpointResource):
+                      models.Verification, models.External,
+                      models.CheckpointResource):
             self.assertEqual(set(), self.ids(model))
 
     def test_small_batches_lead_to_the_same(self):
@@ -146,6 +163,22 @@ class PurgeTest(fixtures.DatabaseTest):
     def test_a_young_restore_keeps_its_deleted_checkpoint(self):
         kept = self.checkpoint(deleted_at=OLD)
         self.restore(kept, YOUNG)
+        self.assertEqual({}, self.purge())
+
+    def test_a_verification_goes_and_its_checkpoint_stays(self):
+        kept = self.checkpoint()
+        self.verification(kept, OLD)
+        left = {self.verification(kept, YOUNG),
+                self.verification(kept, None)}
+        self.assertEqual({
+            'operations': 1, 'steps': 1, 'externals': 1, 'verifications': 1,
+            'verification_resources': 1}, self.purge())
+        self.assertEqual(left, self.ids(models.Verification))
+        self.assertEqual({kept}, self.ids(models.Checkpoint))
+
+    def test_a_young_verification_keeps_its_deleted_checkpoint(self):
+        kept = self.checkpoint(deleted_at=OLD)
+        self.verification(kept, YOUNG)
         self.assertEqual({}, self.purge())
 
     def test_a_used_stream_keeps_its_deleted_checkpoint(self):
