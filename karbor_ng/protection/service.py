@@ -74,6 +74,7 @@ class ProtectionService:
             self._conf.max_concurrent_operations,
             thread_name_prefix='operation')
         self._running = {}
+        self._is_disabled = False
         #: when the loops that all depends on began their last turns
         self._turned_at = dict.fromkeys(('sweep', 'renew'), time.monotonic())
         self._lock = threading.Lock()
@@ -149,8 +150,10 @@ class ProtectionService:
         with self._lock:
             running = len(self._running)
         offered = len(self._providers)
+        state = '; disabled' if self._is_disabled else ''
         return (f'{running} operations; {offered} of '
-                f'{offered + len(self._closed_providers)} providers offered')
+                f'{offered + len(self._closed_providers)} providers offered'
+                f'{state}')
 
     # Hints
 
@@ -184,12 +187,23 @@ class ProtectionService:
         free = self._free()
         if not self._providers or free <= 0:
             return
-        for operation_id in self._db.read(
-                operations.claimable, self._banks(), free * 2, self.owner,
-                self._conf.max_concurrent_operations_per_project):
+        for operation_id in self._db.read(self._claimable, free * 2):
             if self._stopping.is_set() or self._free() <= 0:
                 break
             self._claim(operation_id)
+
+    def _claimable(self, session, limit):
+        is_disabled = services.is_disabled(session, BINARY, self._host)
+        if is_disabled != self._is_disabled:
+            LOG.info('This host is %s: it claims %s.', *(
+                ('disabled', 'nothing') if is_disabled
+                else ('enabled', 'operations')))
+            self._is_disabled = is_disabled
+        if is_disabled:
+            return []
+        return operations.claimable(
+            session, self._banks(), limit, self.owner,
+            self._conf.max_concurrent_operations_per_project)
 
     def _banks(self):
         return {provider.id: provider.bank_uuid

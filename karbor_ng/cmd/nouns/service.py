@@ -1,11 +1,11 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); see LICENSE.
 # SPDX-License-Identifier: Apache-2.0
-"""karbor-manage service: which protection services there are."""
+"""karbor-manage service: which services there are."""
 
 from karbor_ng.cmd.nouns import verb
 from karbor_ng.store import services
 
-_LISTED = ('host', 'binary', 'state', 'operations', 'silent_seconds',
+_LISTED = ('host', 'binary', 'status', 'state', 'operations', 'silent_seconds',
            'started_at', 'version', 'id')
 
 
@@ -27,6 +27,7 @@ def clean(conf):
 def _fields(found, lease_seconds):
     row = found.service
     return {'host': row.host, 'binary': row.binary,
+            'status': 'disabled' if found.is_disabled else 'enabled',
             'state': 'up' if found.silent_seconds <= lease_seconds
             else 'down',
             'operations': found.operations,
@@ -36,12 +37,13 @@ def _fields(found, lease_seconds):
             'id': row.id}
 
 
-NOUN = verb.Noun('The protection services.', {
+NOUN = verb.Noun('The services.', {
     'list': verb.Verb(
         list_all,
-        'Print the protection services, and how many operations each works '
-        'on. One that was not heard of for [protection] lease_seconds is '
-        'down; one that has stopped in order is not there.',
+        'Print the services, and how many operations each works on. One '
+        'that was not heard of for [protection] lease_seconds is down; one '
+        'that has stopped in order is not there. One that is disabled '
+        'claims no more operations.',
         (verb.FORMAT,)),
     'clean': verb.Verb(
         clean,

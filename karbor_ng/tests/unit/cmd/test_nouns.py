@@ -221,6 +221,18 @@ class ServiceTest(NounTest):
                                        found['node-1:b']['operations']))
         self.assertIn('node-1:b', self.said('service', 'list'))
 
+    def test_enabled_and_disabled(self):
+        self.seen('node-1:a')
+
+        def status():
+            return self.told('service', 'list')[0]['status']
+
+        self.assertEqual('enabled', status())
+        host, = self.db.read(services.hosts,
+                             query.Page(sort=(('id', 'asc'),)))
+        self.db.write(services.disable, host.id)
+        self.assertEqual('disabled', status())
+
     def test_clean(self):
         self.seen('node-1:a')
         self.silent('node-1:b')

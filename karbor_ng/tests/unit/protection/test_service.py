@@ -11,6 +11,7 @@ from oslotest import base
 from karbor_ng import errors
 from karbor_ng.store import operations
 from karbor_ng.store import providers
+from karbor_ng.store import query
 from karbor_ng.store import restores
 from karbor_ng.store import services
 from karbor_ng.tests.unit.protection import environment
@@ -172,6 +173,23 @@ class SeenTest(ProtectionTestCase):
         self.site.wait(self.listed)
         self.site.db.write(services.clean, -1)
         self.site.wait(self.listed)
+
+    def test_a_disabled_host_claims_nothing_and_ends_what_it_has(self):
+        worker = self.site.start_worker()
+        number = self.site.wait(lambda: self.site.db.read(
+            services.hosts, query.Page(sort=(('id', 'asc'),))))[0].id
+        self.site.registry.control({'hang': {'v1': ['on_main']}})
+        running = self.site.protect([(VOLUME, 'v1')])
+        self.site.wait(lambda: self.listed()[0].operations == 1)
+        self.site.db.write(services.disable, number, 'Its disk is full.')
+        waiting = self.site.protect([(VOLUME, 'v2')])
+        self.site.wait(lambda: 'disabled' in worker.describe())
+        self.site.registry.control({})
+        self.assertEqual('available', self.site.ended(running).status)
+        self.assertEqual('queued', self.site.operation(waiting).state)
+        self.site.db.write(services.enable, number)
+        self.assertEqual('available', self.site.ended(waiting).status)
+        self.assertNotIn('disabled', worker.describe())
 
 
 class FailureTest(ProtectionTestCase):
