@@ -35,6 +35,8 @@ from karbor_ng.tests.unit.api import environment
 
 GOAL = 1.5
 SCAN_GOAL = 3
+#: of a question, before it counts as slow
+TRIES = 3
 _RARE_DAY = f'start_date={rows.day(0)}&end_date={rows.day(0)}'
 _SORTED = ('', 'sort=created_at:asc', 'sort=status:asc', 'sort=status:desc')
 QUESTIONS = {
@@ -117,20 +119,32 @@ def _compare_sizes(apis, requests):
 
 
 def _compare(apis, requests, noun, question, is_inside):
-    """Ask all sizes in turns; print and return how the last one compares."""
+    """Ask all sizes in turns; print and return how the last one compares.
+
+    What misses its goal is asked again: a machine that is disturbed for a
+    moment does not miss it again and again, a list without index does.
+    """
     paths = {size: _path(noun, question, size // 2 if is_inside else None)
              for size in apis}
+    found = []
+    while not found or found[-1][0] > GOAL and len(found) < TRIES:
+        found.append(_compare_once(apis, requests, noun, paths))
+    ratio, medians = min(found)
+    what = f'{noun} {question}' + (' from the middle' if is_inside else '')
+    print(f'{what:56.56}' + ''.join(f'{cost:9.2f}' for cost in medians)
+          + f'{ratio:9.2f}' + (' !' if ratio > GOAL else ''), flush=True)
+    return ratio
+
+
+def _compare_once(apis, requests, noun, paths):
+    """Return the ratio, and the median of milliseconds for each size."""
     costs = {size: [] for size in apis}
     for _ in range(requests + 1):
         for size, api in apis.items():
             costs[size].append(_ask(api, paths[size], noun, 20))
     # The first answer of each kind is for warming up.
     medians = [statistics.median(found[1:]) for found in costs.values()]
-    ratio = medians[-1] / medians[0]
-    what = f'{noun} {question}' + (' from the middle' if is_inside else '')
-    print(f'{what:56.56}' + ''.join(f'{cost:9.2f}' for cost in medians)
-          + f'{ratio:9.2f}' + (' !' if ratio > GOAL else ''), flush=True)
-    return ratio
+    return medians[-1] / medians[0], medians
 
 
 def _path(noun, question, marker):

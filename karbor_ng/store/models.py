@@ -115,6 +115,7 @@ class Plan(Base):
     __table_args__ = (
         _ordered('plans_by_project', 'project_id'),
         _ordered('plans_by_name', 'project_id', 'name'),
+        _ordered('plans_by_description', 'project_id', 'description'),
         _ordered('plans_by_status', 'project_id', 'status'),
         _ordered('plans_by_project_provider', 'project_id', 'provider_id'),
         sa.Index('plans_by_provider', 'provider_id'),
