@@ -154,7 +154,8 @@ class Deployment(fixtures.Fixture):
     def _conf(self):
         conf = cfg.ConfigOpts()
         configuration.register(conf, ('karbor_ng.conf', 'karbor_ng.quota',
-                                      'karbor_ng.protection.options'))
+                                      'karbor_ng.protection.options',
+                                      'karbor_ng.restore_targets'))
         conf(args=[], default_config_files=[], default_config_dirs=[])
         for name, value in self._options.items():
             conf.set_override(name, value, 'protection')
