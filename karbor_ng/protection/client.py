@@ -14,6 +14,7 @@ from karbor_ng import errors
 from karbor_ng import parameters as parameter_rules
 from karbor_ng import quota
 from karbor_ng.store import checkpoints
+from karbor_ng.store import models
 from karbor_ng.store import operations
 from karbor_ng.store import plans
 from karbor_ng.store import providers
@@ -22,6 +23,9 @@ from karbor_ng.store import verifications
 
 #: Resources that one error names.
 _MOST_NAMED = 10
+
+#: What is at work on a checkpoint with this status.
+_BUSY = {'protecting': operations.MAKING, 'deleting': ('delete',)}
 
 
 class ProtectionClient:
@@ -175,6 +179,8 @@ class ProtectionClient:
         """Start deleting a checkpoint, whatever state it ended in.
 
         Deleting what is deleted, or being deleted, already does nothing.
+        What waits to be protected, or whose worker is gone, is not protected
+        any more; if that had not begun, it is deleted at once.
 
         :raises errors.NotFound: no such checkpoint in the caller's project
         :raises errors.Conflict: it is being protected, restored or
@@ -189,17 +195,65 @@ class ProtectionClient:
     def _accept_delete(self, session, caller, checkpoint_id, provider_id,
                        operation_id):
         checkpoint = self._own(session, caller, checkpoint_id, provider_id)
+        dropped = _drop(session, checkpoint, ('protecting',),
+                        'Its checkpoint was deleted.')
         session.refresh(checkpoint, with_for_update=True)
         if checkpoint.status in ('deleting', 'deleted'):
             return None
-        if checkpoint.status not in checkpoints.DELETABLE:
-            raise errors.Conflict(
-                f'Checkpoint {checkpoint_id} is {checkpoint.status}: wait '
-                f'until that has ended.')
+        _refuse_busy(checkpoint, dropped)
         _refuse_while_needed(session, checkpoint_id)
         checkpoints.move(session, checkpoint_id, 'deleting')
+        if dropped is not None and dropped.attempt == 0:
+            return self._delete_nothing(session, caller, operation_id,
+                                        checkpoint)
         self._queue(session, caller, operation_id, 'delete', checkpoint)
         return operation_id
+
+    def _delete_nothing(self, session, caller, operation_id, checkpoint):
+        """Delete a checkpoint of which nothing was made: no worker needed.
+
+        There may be none: that nobody offers its provider any more may be
+        why it has waited.
+        """
+        now = models.utcnow()
+        checkpoints.move(session, checkpoint.id, 'deleted', deleted_at=now)
+        self._queue(session, caller, operation_id, 'delete', checkpoint,
+                    state='done', credentials=None, started_at=now,
+                    ended_at=now)
+
+    def reset_state(self, caller, checkpoint_id, state, provider_id=None):
+        """Let a checkpoint be ``available`` or ``error`` again.
+
+        What waits for a worker, or has lost its worker, of making or
+        deleting it is ended. What it has left stays in the rows: deleting
+        the checkpoint removes it.
+
+        :raises errors.NotFound: no such checkpoint in the caller's project
+        :raises errors.Conflict: a service is at work on it, it is deleted,
+            or it shall be available and is not whole
+        """
+        self._db.write(self._reset_state, caller, checkpoint_id, state,
+                       provider_id)
+
+    def _reset_state(self, session, caller, checkpoint_id, state,
+                     provider_id):
+        checkpoint = self._own(session, caller, checkpoint_id, provider_id)
+        dropped = _drop(session, checkpoint, _BUSY,
+                        'The state of its checkpoint was reset.')
+        session.refresh(checkpoint, with_for_update=True)
+        if checkpoint.status == 'deleted':
+            raise errors.Conflict(
+                f'Checkpoint {checkpoint_id} is deleted: there is nothing '
+                f'left to be {state}.')
+        _refuse_busy(checkpoint, dropped)
+        if checkpoint.status == state:
+            return
+        _spoil(session, checkpoint, dropped)
+        if state == 'available':
+            _refuse_incomplete(session, checkpoint_id)
+        checkpoints.move(
+            session, checkpoint_id, state,
+            finished_at=checkpoint.finished_at or models.utcnow())
 
     def abort_checkpoint(self, caller, checkpoint_id, provider_id=None):
         """Ask that a checkpoint is not finished, and what it made removed.
@@ -338,6 +392,52 @@ def plan_snapshot(plan):
     return {name: getattr(plan, name) for name in (
         'id', 'name', 'description', 'provider_id', 'resources',
         'parameters')}
+
+
+def _drop(session, checkpoint, statuses, reason):
+    """End what makes or deletes a checkpoint if nobody works on it.
+
+    Return the operation that was ended, or None. Call it before the
+    checkpoint is locked: workers lock their operation first.
+
+    :param statuses: of the checkpoint, with which this is wanted
+    """
+    if checkpoint.status not in statuses:
+        return None
+    operation = operations.unended_of(session, checkpoint.id,
+                                      _BUSY[checkpoint.status])
+    if operation is None or not operations.abandon(session, operation,
+                                                   reason):
+        return None
+    return operation
+
+
+def _refuse_busy(checkpoint, dropped):
+    """:raises errors.Conflict: somebody is at work on the checkpoint"""
+    if checkpoint.status in _BUSY and dropped is None:
+        raise errors.Conflict(
+            f'Checkpoint {checkpoint.id} is {checkpoint.status}: wait until '
+            f'that has ended.')
+
+
+def _spoil(session, checkpoint, dropped):
+    """Write down of which resources there is no backup any more."""
+    if checkpoint.status == 'protecting':
+        checkpoints.spoil_resources(session, checkpoint.id,
+                                    'Protecting it has not ended.')
+    elif checkpoint.status == 'error-deleting' or (
+            dropped is not None and dropped.attempt > 0):
+        checkpoints.spoil_resources(session, checkpoint.id,
+                                    'Deleting it had begun.')
+
+
+def _refuse_incomplete(session, checkpoint_id):
+    """:raises errors.Conflict: nobody could restore the checkpoint"""
+    if not (operations.is_made(session, checkpoint_id)
+            and checkpoints.is_whole(session, checkpoint_id)):
+        raise errors.Conflict(
+            f'Checkpoint {checkpoint_id} can not be available: it was not '
+            f'finished, or deleting it had begun. It can only be deleted.')
 
 
 def _refuse_while_needed(session, checkpoint_id):

@@ -14,16 +14,16 @@ Resource = models.CheckpointResource
 #: Which status may follow which; see :func:`move`.
 TRANSITIONS = {
     'protecting': ('available', 'error', 'deleting'),
-    'available': ('deleting',),
-    'error': ('deleting',),
+    # The owner may reset all but what is deleted.
+    'available': ('deleting', 'error'),
+    'error': ('deleting', 'available'),
     # Back again when deleting was refused before anything was removed.
     'deleting': ('deleted', 'error-deleting', 'available', 'error'),
-    'error-deleting': ('deleting',),
+    'error-deleting': ('deleting', 'error'),
     'deleted': (),
 }
 #: The packed graph of a checkpoint whose graph is not built yet.
 EMPTY_GRAPH = '[{}, []]'
-DELETABLE = ('available', 'error', 'error-deleting')
 
 
 def create(session, values):
@@ -143,6 +143,21 @@ def outside_bank(session, checkpoint_id):
         .where(Resource.checkpoint_id == checkpoint_id,
                Resource.backup_id.isnot(None))
         .order_by(Resource.type, Resource.id)).all()
+
+
+def spoil_resources(session, checkpoint_id, reason):
+    """Let what is, or would have become, a backup be none any more."""
+    query.change(session, Resource, {'status': 'error', 'reason': reason},
+                 Resource.checkpoint_id == checkpoint_id,
+                 Resource.status.in_(('protecting', 'available')))
+
+
+def is_whole(session, checkpoint_id):
+    """Return whether there is a backup of all that was not skipped."""
+    statuses = set(session.execute(
+        sa.select(Resource.status).distinct()
+        .where(Resource.checkpoint_id == checkpoint_id)).scalars())
+    return bool(statuses) and statuses <= {'available', 'skipped'}
 
 
 def built_upon(session, checkpoint_id):

@@ -31,9 +31,13 @@ LOG_STATUSES = {
 ABORTABLE = ('protect', 'restore', 'verify')
 
 
+#: What a checkpoint exists by.
+MAKING = ('protect', 'copy')
+
+
 def create(session, values):
-    """Insert a queued operation; return it."""
-    operation = Operation(state='queued', attempt=0, **values)
+    """Insert an operation, queued unless said otherwise; return it."""
+    operation = Operation(**{'state': 'queued', 'attempt': 0, **values})
     session.add(operation)
     session.flush()
     return operation
@@ -105,9 +109,6 @@ def claimable(session, banks, limit, owner=None, per_project=None):
 
 def _waiting(banks, now):
     """Return a query of what waits, with each one's place in its project."""
-    free = sa.or_(Operation.state == 'queued',
-                  sa.and_(Operation.state == 'running',
-                          Operation.lease_until < now))
     mine = [sa.and_(Operation.provider_id == provider_id,
                     models.Provider.bank_uuid == bank_uuid,
                     sa.or_(models.Checkpoint.bank_uuid.is_(None),
@@ -122,7 +123,7 @@ def _waiting(banks, now):
                   models.Provider.id == Operation.provider_id)
             .join(models.Checkpoint,
                   models.Checkpoint.id == Operation.checkpoint_id)
-            .where(free, sa.or_(sa.false(), *mine)))
+            .where(_is_free(now), sa.or_(sa.false(), *mine)))
 
 
 def claim(session, operation_id, owner, lease_seconds):
@@ -143,11 +144,8 @@ def claim(session, operation_id, owner, lease_seconds):
             Operation.started_at,
             sa.literal(models.utcnow(), type_=models.Time)),
     }
-    free = sa.or_(Operation.state == 'queued',
-                  sa.and_(Operation.state == 'running',
-                          Operation.lease_until < now))
     if not query.change(session, Operation, values,
-                        Operation.id == operation_id, free):
+                        Operation.id == operation_id, _is_free(now)):
         return None
     return session.get(Operation, operation_id, populate_existing=True)
 
@@ -222,16 +220,40 @@ def requeue_lapsed(session, operation_id):
         Operation.lease_until < store_session.now(session)))
 
 
+def abandon(session, operation, reason):
+    """End an operation that nobody works on; return whether it was one.
+
+    It is queued, or its worker let the lease run out. Nobody can claim it
+    afterwards, and a worker that wakes up is fenced off.
+
+    :param operation: its row, as it was when the caller decided
+    """
+    return bool(query.change(
+        session, Operation, _ended('failed', reason),
+        Operation.id == operation.id,
+        Operation.attempt == operation.attempt,
+        _is_free(store_session.now(session))))
+
+
+def _is_free(now):
+    return sa.or_(Operation.state == 'queued',
+                  sa.and_(Operation.state == 'running',
+                          Operation.lease_until < now))
+
+
+def _ended(state, error_info):
+    """Return the columns of what has ended: its secrets go."""
+    return {'state': state, 'error_info': error_info, 'owner': None,
+            'lease_until': None, 'credentials': None,
+            'target_credentials': None, 'ended_at': models.utcnow()}
+
+
 def finish(session, operation_id, attempt, state, error_info=None):
     """End the operation: ``done`` or ``failed``; its credentials go.
 
     :raises errors.Fenced: it is not this attempt's any more
     """
-    values = {'state': state, 'error_info': error_info, 'owner': None,
-              'lease_until': None, 'credentials': None,
-              'target_credentials': None,
-              'ended_at': models.utcnow()}
-    if not query.change(session, Operation, values,
+    if not query.change(session, Operation, _ended(state, error_info),
                         Operation.id == operation_id,
                         Operation.attempt == attempt,
                         Operation.state == 'running'):
@@ -249,6 +271,22 @@ def verify_of(session, verification_id):
     """Return the operation of a verification, or None."""
     return session.execute(sa.select(Operation).where(
         Operation.verification_id == verification_id)).scalars().first()
+
+
+def unended_of(session, checkpoint_id, types):
+    """Return the operation of these types on a checkpoint that has not
+    ended, or None."""
+    return session.execute(sa.select(Operation).where(
+        Operation.checkpoint_id == checkpoint_id, Operation.type.in_(types),
+        Operation.state.in_(('queued', 'running')))).scalars().first()
+
+
+def is_made(session, checkpoint_id):
+    """Return whether what makes the checkpoint has ended well."""
+    return session.execute(sa.select(Operation.id).where(
+        Operation.checkpoint_id == checkpoint_id,
+        Operation.type.in_(MAKING),
+        Operation.state == 'done')).first() is not None
 
 
 def protect_of(session, checkpoint_id):

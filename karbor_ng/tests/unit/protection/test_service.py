@@ -334,6 +334,8 @@ class AcceptTest(ProtectionTestCase):
         problem = self.assertRaises(errors.Conflict, self.site.restore,
                                     checkpoint_id)
         self.assertIn('protecting', str(problem))
+        self.site.wait(lambda: self.site.operation(
+            checkpoint_id).state == 'running')
         problem = self.assertRaises(errors.Conflict, self.site.delete,
                                     checkpoint_id)
         self.assertIn('protecting', str(problem))
