@@ -564,7 +564,7 @@ class Restore(_GlanceOperation):
     def on_main(self):
         self.progress(0, 100)
         image = find_image(self.glance, self.saved['image_id'])
-        if _is_usable(image, self.saved):
+        if _is_usable(image, self.saved, self.session.get_project_id()):
             self.note(_reused(image))
             self.restored_as(image.id)
         elif self.saved['by_reference']:
@@ -590,8 +590,8 @@ class Verify(_GlanceOperation):
         if not self.saved['by_reference']:
             check_stored(self.saved, 'data', self.saved['data'])
         elif not _is_usable(find_image(self.glance, self.saved['image_id']),
-                            self.saved):
-            raise errors.ResourceError(_unusable(self.saved))
+                            self.saved, self.project_id):
+            raise errors.Skipped(_unusable(self.saved))
 
 
 def check_stored(saved, stream_label, data):
@@ -609,8 +609,14 @@ def check_stored(saved, stream_label, data):
             f'{data["size"]}')
 
 
-def _is_usable(image, saved):
+def _is_usable(image, saved, project_id):
+    """Return whether a project needs no image but the one that was saved.
+
+    An image that belonged to the project that was protected is none of
+    another one's, even if that may read it.
+    """
     return (image is not None and image.status == 'active'
+            and (saved['by_reference'] or image.owner == project_id)
             and is_same_data(image, saved['data']))
 
 
@@ -746,9 +752,10 @@ class ImageProtection(api.Protection):
         glance = clients.glance(session)
         images = images_by_id(glance, {saved['image_id']
                                        for saved in kept.values()})
+        project_id = session.get_project_id()
         return {item: _restore_preview(
-            saved, images.get(saved['image_id']), parameters.get(item) or {})
-            for item, saved in kept.items()}
+            saved, images.get(saved['image_id']), project_id,
+            parameters.get(item) or {}) for item, saved in kept.items()}
 
 
 def _protect_preview(resource, image, project_id):
@@ -765,8 +772,8 @@ def _protect_preview(resource, image, project_id):
     return api.Preview(action, image.size)
 
 
-def _restore_preview(saved, image, parameters):
-    if _is_usable(image, saved):
+def _restore_preview(saved, image, project_id, parameters):
+    if _is_usable(image, saved, project_id):
         return api.Preview('Nothing is made: the image still exists.', 0,
                            notes=(_reused(image),))
     name = parameters.get('restore_name') or saved['image_name']

@@ -235,13 +235,14 @@ class Hooks:
             self.fail(resource, reason)
 
     def _values(self, member, state, new_id):
-        if self.job.operation.type in journal_module.ROWS:
-            values = {'saved': member.saved}
-            if new_id is not None or state == 'skipped':
-                values['new_id'] = None if state == 'skipped' else new_id
-            return values
-        return dict(journal_module.saved_values(member.saved),
-                    objects=member.objects)
+        kind = self.job.operation.type
+        if kind not in journal_module.ROWS:
+            return dict(journal_module.saved_values(member.saved),
+                        objects=member.objects)
+        values = {'saved': member.saved}
+        if kind == 'restore' and (new_id is not None or state == 'skipped'):
+            values['new_id'] = None if state == 'skipped' else new_id
+        return values
 
 
 def _objects(member, stream_objects):

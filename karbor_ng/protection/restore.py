@@ -59,8 +59,7 @@ class Restore(verb.Verb):
         # Parents see what is missing, and know whether they can do without.
         self.run_hooks(
             graph, members, self.operation.id, indifferent=graph.nodes,
-            planned=[Resource(item['type'], item['id'])
-                     for item in found['plan']['resources']])
+            planned=verb.planned(found))
         self.end_containers(graph)
 
     def _row(self, node, item, parameters):

@@ -179,6 +179,12 @@ class Verb:
         return poll()
 
 
+def planned(found):
+    """Return the resources that the plan in a manifest names."""
+    return [Resource(item['type'], item['id'])
+            for item in found['plan']['resources']]
+
+
 def without_notes(saved):
     """Return what is known of a backup to those who make notes of their own.
 

@@ -40,8 +40,10 @@ class Verify(verb.Verb):
         self.journal.put_resources([
             self._row(node, items[node.type, node.id],
                       verification.parameters) for node in graph.nodes])
-        self.run_hooks(graph, self._members(graph, items),
-                       self._source_operation_id())
+        # What a restore would do without is no failure here either.
+        self.run_hooks(
+            graph, self._members(graph, items), self._source_operation_id(),
+            indifferent=graph.nodes, planned=verb.planned(found))
         self._end_containers(graph)
 
     def _manifest(self):

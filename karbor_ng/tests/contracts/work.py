@@ -369,6 +369,12 @@ class Frame:
         self.run(operation, resource, parameters)
         return operation
 
+    def verify(self, protect, resource):
+        """Verify what an operation protected; return the operation."""
+        operation = Operation('Verify', saved=copy.deepcopy(protect.saved))
+        self.run(operation, resource, source=protect)
+        return operation
+
     def delete(self, protect, resource):
         """Delete what an operation made; return the operation."""
         operation = Operation('Delete', saved=copy.deepcopy(protect.saved))

@@ -476,6 +476,32 @@ class RestoreTest(ImageCase):
         self.assertEqual(DATA, self.only_image()['_data'])
 
 
+class VerifyTest(ImageCase):
+
+    def test_what_was_stored_is_all_there_was(self):
+        resource = self.new_resource(LARGE)
+        protect = self.frame.protect(resource)
+        self.cloud.lose(resource.id)
+        self.cloud.requests.clear()
+        self.frame.verify(protect, resource)
+        self.assertEqual([], self.cloud.requests)
+        protect.saved['streams']['data']['size'] -= 1
+        self.assertIn(str(len(LARGE)), self.frame.refusal(
+            self.frame.verify, protect, resource))
+        del protect.saved['streams']
+        self.assertIn('not in the bank', self.frame.refusal(
+            self.frame.verify, protect, resource))
+
+    def test_others_images(self):
+        foreign = self.new_foreign()
+        protect = self.frame.protect(foreign)
+        self.frame.verify(protect, foreign)
+        self.cloud.lose(foreign.id)
+        with self.assertRaisesRegex(errors.Skipped,
+                                    f'{foreign.id}.*another project'):
+            self.frame.verify(protect, foreign)
+
+
 class FaultsTest(ImageCase):
     """Uploads that go wrong; what is there in the end is right."""
 

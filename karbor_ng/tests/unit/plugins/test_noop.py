@@ -129,6 +129,8 @@ class HooksTest(RegistryCase):
                                      {'restore_name': 'again'})
         self.assertEqual('again', self.registry.get(
             restore.restored[resource.id])['name'])
+        self.assertEqual(list(work.api.HOOKS),
+                         self.frame.verify(protect, resource).done)
         self.frame.delete(protect, resource)
         self.assertEqual([restore.restored[resource.id]],
                          list(self.registry.objects()))
@@ -181,8 +183,9 @@ class HooksTest(RegistryCase):
         resource = self.new_resource()
         protect = self.frame.protect(resource)
         self.registry.remove(protect.saved['backup_id'])
-        text = self.frame.refusal(self.frame.restore, protect, resource)
-        self.assertIn(protect.saved['backup_id'], text)
+        for verb in (self.frame.restore, self.frame.verify):
+            text = self.frame.refusal(verb, protect, resource)
+            self.assertIn(protect.saved['backup_id'], text)
 
     def test_a_restored_parent_names_its_restored_children(self):
         self.registry.put_graph(GRAPH)

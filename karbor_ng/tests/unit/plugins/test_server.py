@@ -581,6 +581,45 @@ class UserDataTest(ServerCase):
         self.refusal(self._server())
 
 
+class VerifyTest(ServerCase):
+
+    def setUp(self):
+        super().setUp()
+        self.server = self.make()
+        self.operation = self.protect(self.server)
+
+    def verify(self):
+        return self.frame.verify(self.operation, self.resource(self.server))
+
+    def refused(self):
+        return self.frame.refusal(self.verify)
+
+    def test_nobody_is_asked(self):
+        self.nova.requests.clear()
+        self.verify()
+        self.assertEqual([], self.nova.requests)
+
+    def test_servers_on_volumes_have_no_root_disk(self):
+        self.server = self.make(image=None)
+        self.operation = self.protect(self.server)
+        self.verify()
+
+    def test_a_root_disk_that_is_not_there(self):
+        self.operation.saved['streams'][protect.ROOT_DISK]['size'] += 1
+        self.assertIn('The bank has', self.refused())
+        del self.operation.saved['streams']
+        self.assertIn('not in the bank', self.refused())
+
+    def test_user_data_that_nobody_can_read(self):
+        self.frame.plugin = new_plugin(save_user_data=True)
+        self.server = self.make(**{
+            'OS-EXT-SRV-ATTR:user_data': UserDataTest.DATA})
+        self.operation = self.protect(self.server)
+        self.verify()
+        self.frame.sealer = None
+        self.assertIn('no keys', self.refused())
+
+
 class RestoreTest(ServerCase):
 
     def test_everything_is_asked_for_at_once(self):

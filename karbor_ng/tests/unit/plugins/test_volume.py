@@ -519,6 +519,74 @@ class RestoreTest(VolumeCase):
         self.assertIn('"error_restoring": bad checksum', text)
 
 
+class VerifyTest(VolumeCase):
+
+    def setUp(self):
+        super().setUp()
+        self.resource = self.new_resource()
+        self.chain = [self.frame.protect(self.resource) for _ in range(3)]
+
+    def backup(self, number):
+        return self.record('backups', self.chain[number].saved['backup_id'])
+
+    def check_refused(self, *texts, number=-1):
+        refusal = self.frame.refusal(self.frame.verify, self.chain[number],
+                                     self.resource)
+        for text in texts:
+            self.assertIn(text, refusal)
+
+    def test_a_chain_without_its_volume(self):
+        del self.cloud.things['volumes'][self.resource.id]
+        for operation in self.chain:
+            self.frame.verify(operation, self.resource)
+
+    def test_a_backup_that_is_being_restored(self):
+        self.backup(2)['status'] = self.backup(0)['status'] = 'restoring'
+        self.frame.verify(self.chain[2], self.resource)
+
+    def test_the_backup_failed(self):
+        self.backup(2).update(status='error', fail_reason='disk full')
+        self.check_refused('"error"', 'disk full', self.backup(2)['id'])
+
+    def test_what_it_builds_on_failed(self):
+        for number in (0, 1):
+            self.backup(number)['status'] = 'error_deleting'
+            self.check_refused('error_deleting', self.backup(number)['id'])
+            self.backup(number)['status'] = 'available'
+
+    def test_the_backup_is_gone(self):
+        gone = self.backup(2)['id']
+        del self.cloud.things['backups'][gone]
+        self.check_refused(gone, 'not exist')
+
+    def test_what_it_builds_on_is_gone(self):
+        for number in (0, 1):
+            gone = self.backup(number)
+            del self.cloud.things['backups'][gone['id']]
+            self.check_refused(gone['id'],
+                               self.chain[2].saved['backup_id'],
+                               'is not in Cinder any more')
+            self.cloud.things['backups'][gone['id']] = gone
+        self.frame.verify(self.chain[2], self.resource)
+
+    def test_another_size(self):
+        self.backup(2)['size'] = 2
+        self.check_refused('has 2 GiB', 'had 1 GiB')
+
+    def test_what_karbor_made(self):
+        """Its plugin kept little."""
+        self.chain[0].saved = {
+            'backup_id': self.backup(0)['id'],
+            'volume_id': self.resource.id}
+        self.frame.verify(self.chain[0], self.resource)
+        self.chain[2].saved = {
+            'backup_id': self.backup(2)['id'],
+            'volume_id': self.resource.id}
+        self.frame.verify(self.chain[2], self.resource)
+        del self.cloud.things['backups'][self.chain[0].saved['backup_id']]
+        self.check_refused('a full backup')
+
+
 class DeleteTest(VolumeCase):
 
     def test_incrementals_above_are_conflicts_and_refusals(self):

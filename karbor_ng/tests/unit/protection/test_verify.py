@@ -8,6 +8,7 @@ import threading
 import time
 
 import fixtures
+from oslo_db import exception as db_exception
 
 from karbor_ng import errors
 from karbor_ng.bank import bank
@@ -155,6 +156,16 @@ class SoundTest(VerifyTestCase):
         self.assertEqual(('available', 100),
                          (rows['p'].status, rows['p'].progress))
 
+    def test_what_restores_do_without_is_no_failure(self):
+        checkpoint_id = self.protect((SERVER, 's1'))
+        self.control(skip={'v2': ['on_main']})
+        rows = self.verify(checkpoint_id)
+        self.assertEqual('skipped', rows['v2'].status)
+        self.assertIn('told to be skipped', rows['v2'].reason)
+        self.control(skip={'s1': ['on_main']})
+        rows = self.verify(checkpoint_id, 'failed')
+        self.assertEqual('error', rows['s1'].status)
+
     def test_what_nobody_looks_at_is_told(self):
         environment.DraftProtection.draft.temporary = False
         self.addCleanup(setattr, environment.DraftProtection.draft,
@@ -294,7 +305,9 @@ class ManifestTest(VerifyTestCase):
 
     def test_fewer_objects(self):
         def forget(content):
-            content['resources'][0]['objects'].pop()
+            disk, = [item for item in content['resources']
+                     if item['id'] == 'd1']
+            disk['objects'].pop()
         self.change_manifest(self.checkpoint_id, forget)
         rows = self.verify(self.checkpoint_id, 'failed')
         self.assertIn('differ about its objects', rows['d1'].reason)
@@ -519,15 +532,15 @@ class Asleep:
     """A database that this worker does not reach."""
 
     def read(self, *args, **kwargs):
-        raise errors.Unavailable('asleep')
+        raise db_exception.DBError('asleep')
 
     write = read
 
 
 class HashTest(VerifyTestCase):
 
-    def test_parts_of_another_order(self):
-        """Each part is what it was; only the whole tells."""
+    def test_parts_that_do_not_make_the_whole(self):
+        """Each part is what the list says; restoring would fail."""
         checkpoint_id = self.protect((DISK, 'd1'))
 
         def rename(content):
