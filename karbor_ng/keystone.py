@@ -231,6 +231,21 @@ class _UserAuth(service_token.ServiceTokenAuthWrapper):
             return super().get_headers(session)
 
 
+class _TrustAuth(_UserAuth):
+    """A token of a trust, renewed when it ends, with ours beside it."""
+
+    def __init__(self, trust_id, *plugins):
+        super().__init__(*plugins)
+        self._trust_id = trust_id
+
+    def get_headers(self, session):
+        try:
+            self.user_auth.get_token(session)
+        except _TRUST_REFUSALS:
+            raise errors.TrustError(self._trust_id, _TRUST_WORDS) from None
+        return super().get_headers(session)
+
+
 class Cloud:
     """The cloud that ``[service_user]`` names; one object per process.
 
@@ -316,8 +331,9 @@ class Cloud:
         :raises errors.ConfigError: the service user is not usable
         """
         auth = self._service_auth(trust_id)
-        made = self._session(_UserAuth(auth, self.service_session().auth),
-                             refused=_of_token(errors.CredentialsError))
+        made = self._session(
+            _TrustAuth(trust_id, auth, self.service_session().auth),
+            refused=_of_token(errors.CredentialsError))
         with _explained(_SERVICE_USER):
             try:
                 auth.get_access(made)
