@@ -294,3 +294,13 @@ def protect_of(session, checkpoint_id):
     return session.execute(sa.select(Operation).where(
         Operation.checkpoint_id == checkpoint_id,
         Operation.type == 'protect')).scalars().first()
+
+
+def failed_deletions(session, checkpoint_id):
+    """Return operations that could not delete a checkpoint, newest first."""
+    return session.execute(
+        sa.select(Operation).where(
+            Operation.checkpoint_id == checkpoint_id,
+            Operation.type == 'delete', Operation.state == 'failed')
+        .order_by(Operation.created_at.desc(), Operation.id.desc())
+    ).scalars().all()
