@@ -60,6 +60,24 @@ class ProtectionClient:
         self._hints.operation_queued(operation_id)
         return checkpoint
 
+    def protect_within(self, session, caller, plan_id, provider_id,
+                       extra_info, **scheduled):
+        """Start a checkpoint in a transaction of somebody else's.
+
+        Whoever begins that holds the quotas of all projects first, and calls
+        :meth:`announce` after it has ended. Raises like :meth:`protect`, and
+        has written nothing then.
+
+        :return: the checkpoint's row, and the id of its operation
+        """
+        return self._accept_protect(
+            session, caller, plan_id, provider_id, extra_info, scheduled,
+            str(uuid.uuid4()), str(uuid.uuid4()))
+
+    def announce(self, operation_id):
+        """Say that there is work, of which this is some."""
+        self._hints.operation_queued(operation_id)
+
     def check_protect(self, caller, plan_id, provider_id=None):
         """Refuse what :meth:`protect` would, and write nothing.
 
