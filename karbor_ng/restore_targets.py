@@ -11,7 +11,7 @@ import contextlib
 import dataclasses
 import functools
 import json
-import urllib.parse
+import re
 
 from keystoneauth1 import access
 from keystoneauth1 import exceptions
@@ -51,6 +51,10 @@ OPTS = [
 ]
 
 SCHEMES = {'http': 80, 'https': 443}
+#: Nothing that two programs could read in two ways.
+_URL = re.compile(r'(?P<scheme>https?)://(?P<host>[a-z0-9._-]+|'
+                  r'\[[0-9a-f:.]+\])(:(?P<port>[0-9]{1,5}))?'
+                  r'(?P<path>(/[a-z0-9._~-]*)*)', re.ASCII | re.IGNORECASE)
 #: Of what a user gives, what nobody may see again; and how it is shown.
 SECRETS = ('password', 'token', 'application_credential_secret')
 HIDDEN = '***'
@@ -58,6 +62,11 @@ HIDDEN = '***'
 #: The domain of users and projects of which none is named.
 _DOMAIN_ID = 'default'
 _VERSIONS = ('/v3', '/v2.0')
+
+#: What reading the answers of something else than a Keystone ends with, and
+#: talking to one whose certificate nobody trusts.
+_UNUSABLE = (exceptions.InvalidResponse, exceptions.SSLError, ValueError,
+             LookupError, TypeError, AttributeError, NotImplementedError)
 
 _USER = ('user_id', 'username', 'user_domain_id', 'user_domain_name')
 _PROJECT = ('project_id', 'project_name', 'project_domain_id',
@@ -167,19 +176,16 @@ def _parts(url):
 
     :raises errors.Invalid: it can not be that of a Keystone
     """
-    try:
-        found = urllib.parse.urlsplit(url)
-        host, port = found.hostname, found.port
-    except ValueError:
-        found, host, port = None, None, None
-    if (not host or found.scheme not in SCHEMES or '@' in found.netloc
-            or found.query or found.fragment):
+    match = _URL.fullmatch(url)
+    if match is None:
         raise errors.Invalid(
             'restore.restore_target must be the URL of a Keystone, such as '
-            'https://cloud.example:5000/v3, with http or https, a host, and '
+            'https://cloud.example:5000/v3: with http or https, a host, and '
             'neither a user nor a query.')
-    return (found.scheme, host, port or SCHEMES[found.scheme],
-            _unversioned(found.path))
+    scheme = match['scheme'].lower()
+    return (scheme, match['host'].lower(),
+            int(match['port'] or SCHEMES[scheme]),
+            _unversioned(match['path']))
 
 
 def _unversioned(path):
@@ -359,8 +365,7 @@ def _explained(target):
             f'Keystone of {target} refuses the credentials in restore_auth: '
             'check user, domain, project and secret, and whether a token has '
             'expired.') from None
-    except (exceptions.SSLFailure, ValueError, KeyError,
-            exceptions.InvalidResponse) as exc:
+    except _UNUSABLE as exc:
         raise errors.CredentialsError(
             f'{target} can not be used: it is no Keystone, or is not to be '
             f'trusted ({type(exc).__name__}).') from None

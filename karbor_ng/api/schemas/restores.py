@@ -4,12 +4,33 @@
 
 from karbor_ng.api.schemas import base
 
-#: Restoring into another cloud is not supported.
+_NAME = {'type': 'string', 'maxLength': 255}
+#: Keystone's own limits are far below.
+_SECRET = {'type': 'string', 'maxLength': 8192, 'writeOnly': True}
+
+#: What a restore enters another cloud or project with.
+AUTH = {
+    'type': ['object', 'null'],
+    'required': ['type'],
+    'additionalProperties': False,
+    'properties': {
+        'type': {'enum': ['password', 'token', 'application_credential']},
+        **dict.fromkeys((
+            'username', 'user_id', 'user_domain_name', 'user_domain_id',
+            'project_name', 'project_id', 'project_domain_name',
+            'project_domain_id', 'application_credential_id',
+            'application_credential_name', 'region_name'), _NAME),
+        **dict.fromkeys((
+            'password', 'token', 'application_credential_secret'), _SECRET),
+    },
+}
+
 CREATE = base.envelope('restore', {
     'provider_id': base.UUID,
     'checkpoint_id': base.UUID,
-    'restore_target': {'type': 'null'},
-    'restore_auth': {'type': 'null'},
+    'restore_target': {'type': ['string', 'null'], 'maxLength': 255,
+                       'format': 'uri'},
+    'restore_auth': AUTH,
     'parameters': base.PARAMETERS,
 }, required=['provider_id', 'checkpoint_id'])
 
@@ -19,7 +40,8 @@ RESTORE = base.thing('Restore', {
     'provider_id': base.UUID,
     'checkpoint_id': base.UUID,
     'restore_target': base.TEXT_OR_NULL,
-    'restore_auth': {'type': ['object', 'null']},
+    'restore_auth': {'type': ['object', 'null'],
+                     'additionalProperties': base.TEXT},
     'parameters': base.EFFECTIVE_PARAMETERS,
     'status': {'enum': ['started', 'success', 'failed']},
     'resources_status': base.TEXT_BY_KEY,

@@ -3,7 +3,10 @@
 """Restores of checkpoints."""
 
 import collections
+import contextlib
 
+from karbor_ng import errors
+from karbor_ng import restore_targets
 from karbor_ng.api import dry_runs
 from karbor_ng.api import listing
 from karbor_ng.api import validation
@@ -25,6 +28,10 @@ _LISTED = listing.Query(
 class Restores(base.Controller):
     """Restores of a project."""
 
+    def __init__(self, tools):
+        super().__init__(tools)
+        self._targets = restore_targets.Targets(tools.conf, tools.cloud)
+
     @base.verb(schemas.PAGE, query=_LISTED)
     def list(self, req, resp):
         self._require(req, 'restore:get_all')
@@ -40,24 +47,49 @@ class Restores(base.Controller):
         self._require(req, 'restore:create')
         is_dry_run = dry_runs.is_wanted(req)
         body = _CREATE.read(req)
+        target = self._target(body)
         checkpoint = self._read(
             req, checkpoints.get, body['checkpoint_id'], 'restore:create',
             provider_id=body['provider_id'])
         asked = (self._caller(req, checkpoint.project_id), checkpoint.id,
-                 checkpoint.provider_id, body.get('parameters'))
+                 checkpoint.provider_id, body.get('parameters'),
+                 target and target.keep(self._tools.sealer))
         if is_dry_run:
-            return {'dry_run': self._dry_run(req, *asked)}
+            return {'dry_run': self._dry_run(req, target, *asked)}
         return {'restore': view(self._tools.client.restore(*asked), ())}
 
-    def _dry_run(self, req, *asked):
+    def _target(self, body):
+        """Return where to, if not into the checkpoint's own project.
+
+        :raises errors.Invalid: naming what is wrong with it
+        """
+        target = restore_targets.Target.wanted(
+            body.get('restore_target'), body.get('restore_auth'))
+        if target is not None:
+            self._targets.check(target)
+        return target
+
+    def _dry_run(self, req, target, *asked):
         checkpoint, provider, parameters = (
             self._tools.client.check_restore(*asked))
         rows = self._db.read(checkpoints.resources, checkpoint.id)
-        with self._cloud(req) as session:
+        with self._entered(req, target) as session:
             found = dry_runs.Restoring(session, provider).run(
                 checkpoint, rows, parameters)
         return dry_run_views.view(found, provider.id, checkpoint.plan_id,
                                   checkpoint.id)
+
+    @contextlib.contextmanager
+    def _entered(self, req, target):
+        """Hand out a session of where the restore would go."""
+        with self._cloud(req) as session:
+            if target is not None:
+                try:
+                    session = self._targets.session(target)
+                except errors.CredentialsError as refusal:
+                    raise errors.Invalid(
+                        f'restore.restore_auth: {refusal}') from None
+            yield session
 
     @base.verb(base_schemas.NOTHING, body=_ABORT, refusals=(409,))
     def act(self, req, resp, restore_id):
@@ -89,7 +121,7 @@ def view(restore, resources):
         'provider_id': restore.provider_id,
         'checkpoint_id': restore.checkpoint_id,
         'restore_target': restore.restore_target,
-        'restore_auth': None,
+        'restore_auth': restore.restore_auth,
         'parameters': restore.parameters,
         'status': restore.status,
         'resources_status': statuses,

@@ -23,6 +23,8 @@ PLAN = {'name': 'n', 'provider_id': PROVIDER_ID,
 CHECKPOINT = {'plan_id': PLAN_ID}
 RESTORE = {'provider_id': PROVIDER_ID, 'checkpoint_id': CHECKPOINT_ID,
            'parameters': {}}
+VERIFICATION = {'provider_id': PROVIDER_ID, 'checkpoint_id': CHECKPOINT_ID,
+                'parameters': {}}
 CHECKPOINTS = f'/providers/{PROVIDER_ID}/checkpoints'
 LONG = 'x' * 256
 DEEP = b'[' * 100000
@@ -148,6 +150,21 @@ CHECKPOINT_BODIES = [
      {'extra_info': {'a': 1}, 'extra-info': {'a': 2}},
      'checkpoint.extra-info'),
 ]
+VERIFICATIONS = [
+    ('verification without provider', {'provider_id': GONE},
+     'verification.provider_id'),
+    ('verification without checkpoint', {'checkpoint_id': GONE},
+     'verification.checkpoint_id'),
+    ('verification of a malformed checkpoint', {'checkpoint_id': '1'},
+     'verification.checkpoint_id'),
+    ('unknown field of a verification', {'restore_target': None},
+     'restore_target'),
+    ('wrong verification parameters',
+     {'parameters': {VOLUME: {'colour': 'red'}}}, 'colour'),
+    ('text as verification parameters', {'parameters': 'x'},
+     'verification.parameters'),
+]
+TOKEN = {'type': 'token', 'token': 'secret'}
 RESTORES = [
     ('restore without provider', {'provider_id': GONE},
      'restore.provider_id'),
@@ -155,9 +172,54 @@ RESTORES = [
      'restore.checkpoint_id'),
     ('malformed checkpoint', {'checkpoint_id': '1'},
      'restore.checkpoint_id'),
-    ('credentials', {'restore_auth': {'password': 'secret'}},
-     'restore.restore_auth'),
-    ('target', {'restore_target': ''}, 'restore.restore_target'),
+    *((f'credentials: {name}', {'restore_auth': auth},
+       f'restore.restore_auth{named}')
+      for name, auth, named in (
+          ('text', 'secret', ' must be of type object'),
+          ('empty', {}, '.type is missing'),
+          ('no type', {'password': 'secret'}, '.type is missing'),
+          ('type', {'type': 'saml'}, '.type must be one of password'),
+          ('unknown', {'type': 'password', 'passwort': 'x'},
+           ' has an unknown field "passwort"'),
+          ('long', {'type': 'token', 'token': 'x' * 9000},
+           '.token must not have more than 8192'),
+          ('number', {'type': 'password', 'username': 'a', 'password': 1},
+           '.password must be of type string'),
+          ('no password', {'type': 'password', 'username': 'a'},
+           '.password is missing'),
+          ('no user', {'type': 'password', 'password': 'secret'},
+           '.username (or user_id) is missing'),
+          ('blank password', {'type': 'password', 'username': 'a',
+                              'password': ''}, '.password is missing'),
+          ('no token', {'type': 'token'}, '.token is missing'),
+          ('no secret', {'type': 'application_credential',
+                         'application_credential_id': 'a'},
+           '.application_credential_secret is missing'),
+          ('no credential', {'type': 'application_credential',
+                             'application_credential_secret': 'secret'},
+           '.application_credential_id (or application_credential_name) is'),
+          ('whose credential', {'type': 'application_credential',
+                                'application_credential_name': 'a',
+                                'application_credential_secret': 'secret'},
+           '.user_id (or username) is missing'))),
+    ('target without credentials', {'restore_target': 'http://there/v3'},
+     'restore.restore_auth is missing'),
+    ('long target', {'restore_target': f'http://{"x" * 250}'},
+     'restore.restore_target must not have more than 255'),
+    *((f'target {url!r}', {'restore_target': url, 'restore_auth': TOKEN},
+       'restore.restore_target must be the URL of a Keystone')
+      for url in ('there', 'file:///etc/passwd', 'ftp://there/v3', 'http://',
+                  'http:///v3', 'http://me:secret@there/v3',
+                  'http://there\\@elsewhere/v3', 'http://there/v3?a=b',
+                  'http://there/v3#a', 'http://there:port/v3',
+                  ' http://there/v3', 'http://there/v3\n',
+                  'http://the re/', 'http://[::1/v3')),
+    ('target that is not allowed',
+     {'restore_target': 'http://there/v3', 'restore_auth': TOKEN},
+     'restore.restore_target: this deployment does not restore into '
+     'http://there/v3'),
+    ('credentials without keys to keep them', {'restore_auth': TOKEN},
+     'restore.restore_auth: this deployment keeps no credentials'),
     ('wrong restore parameters',
      {'parameters': {VOLUME: {'restore_name': 5}}}, 'restore_name'),
     ('too many keys of restore parameters',
@@ -219,10 +281,13 @@ class BodyTest(testscenarios.WithScenarios, base.BaseTestCase):
         *_bodies('POST', CHECKPOINTS, 'checkpoint', CHECKPOINT,
                  CHECKPOINT_BODIES),
         *_bodies('POST', '/restores', 'restore', RESTORE, RESTORES),
+        *_bodies('POST', '/verifications', 'verification', VERIFICATION,
+                 VERIFICATIONS),
         *_texts('POST', '/plans', 'plan'),
         *_texts('PUT', f'/plans/{PLAN_ID}', 'plan'),
         *_texts('POST', CHECKPOINTS, 'checkpoint'),
         *_texts('POST', '/restores', 'restore'),
+        *_texts('POST', '/verifications', 'verification'),
     ]
 
     def test_refused(self):
@@ -295,7 +360,7 @@ QUERIES = [
     ('status=a%0Ab', 'query'), ('status=%FF', 'query'),
     ('status=%ED%A0%80', 'query'), ('user_id=demo', 'user_id'),
 ]
-LISTS = ['/plans', '/restores', '/operation_logs', CHECKPOINTS,
+LISTS = ['/plans', '/restores', '/verifications', '/operation_logs', CHECKPOINTS,
          f'/protectables/{VOLUME}/instances']
 
 
@@ -336,6 +401,7 @@ class FilterTest(testscenarios.WithScenarios, base.BaseTestCase):
         (CHECKPOINTS, 'end_date=9999-12-31'),
         (CHECKPOINTS, 'start_date=0000-01-01'),
         ('/restores', 'checkpoint_id=x'),
+        ('/verifications', 'checkpoint_id=x'),
         ('/operation_logs', 'restore_id=x'),
         ('/operation_logs', 'plan_id=x'),
         ('/operation_logs', 'checkpoint_id=x'))]
@@ -358,6 +424,7 @@ class PathTest(testscenarios.WithScenarios, base.BaseTestCase):
             ('PUT', '/plans/x', 400),
             ('DELETE', '/plans/x', 400),
             ('GET', '/restores/x', 400),
+            ('GET', '/verifications/x', 400),
             ('GET', '/operation_logs/x', 400),
             ('GET', '/providers/x', 400),
             ('GET', '/providers/x/checkpoints', 400),
