@@ -422,6 +422,16 @@ class RestoreTest(ImageCase):
         self.assertEqual([], restore.journal)
         self.assertEqual('base', self.only_image()['name'])
 
+    def test_what_exists_in_another_project_is_made_anew(self):
+        # Restoring works with the rights of that other project's user.
+        self.cloud.images[self.resource.id]['owner'] = 'protected one'
+        restore = self.restore()
+        made = self.cloud.get(self.new_id(restore))
+        self.assertNotEqual(self.resource.id, made['id'])
+        self.assertEqual((fixtures_service.PROJECT, DATA),
+                         (made['owner'], made['_data']))
+        self.assertNotIn('notes', restore.saved)
+
     def test_what_exists_but_can_not_be_used_is_made_anew(self):
         self.cloud.images[self.resource.id]['status'] = 'deactivated'
         restore = self.restore({'restore_name': 'other'})
