@@ -351,3 +351,30 @@ def external_values(operation_id, **values):
             'checkpoint_id': new_id(), 'resource_type': VOLUME,
             'resource_id': new_id(), 'label': 'backup', 'tag': new_id(),
             'service': 'volumev3', 'kind': 'backup', 'attempt': 1, **values}
+
+
+def trigger_values(**values):
+    """Return columns of a trigger that fires each hour."""
+    return {'id': new_id(), 'project_id': PROJECT, 'user_id': 'user',
+            'name': 'Each hour', 'type': 'time',
+            'properties': {'format': 'crontab', 'pattern': '0 * * * *'},
+            'next_run_at': MOMENT, **values}
+
+
+def add_trigger(session, **values):
+    """Insert a trigger; return it."""
+    trigger = models.Trigger(**trigger_values(**values))
+    session.add(trigger)
+    session.flush()
+    return trigger
+
+
+def scheduled_operation_values(**values):
+    """Return columns of what is scheduled, its trigger left out."""
+    plan_id = new_id()
+    return {'id': new_id(), 'project_id': PROJECT, 'user_id': 'user',
+            'name': 'Backups', 'description': None,
+            'operation_type': 'protect', 'provider_id': PROVIDER,
+            'plan_id': plan_id, 'is_enabled': True,
+            'definition': {'provider_id': PROVIDER, 'plan_id': plan_id},
+            **values}
