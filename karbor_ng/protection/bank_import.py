@@ -51,6 +51,7 @@ _SCHEMA = jsonschema.Draft202012Validator({
         'created_at': _TEXT, 'finished_at': _TEXT, 'graph': _TEXT,
         'plan': {'type': 'object', 'required': ['id', 'name', 'resources']},
         'operation': {'type': 'object', 'required': ['id', 'attempt']},
+        'copied_from': _TEXT, 'data_time': _TEXT,
         'resources': {'type': 'array', 'items': {
             'type': 'object',
             'required': ['type', 'id', 'name', 'status', 'reason', 'plugin',
@@ -59,6 +60,7 @@ _SCHEMA = jsonschema.Draft202012Validator({
             'properties': {'parameters': _OBJECT, 'saved': _OBJECT,
                            'externals': _EXTERNALS, 'objects': _OBJECTS}}},
     },
+    'dependentRequired': {'copied_from': ['data_time']},
 })
 
 
@@ -131,7 +133,9 @@ def _insert_plan(session, found):
         return 0
     plans.create(session, {
         'id': plan['id'], 'project_id': found['project_id'],
-        'user_id': found.get('user_id'), 'provider_id': found['provider_id'],
+        'user_id': found.get('user_id'),
+        # Of a copy it is not the provider that has it.
+        'provider_id': plan.get('provider_id') or found['provider_id'],
         'name': plan['name'], 'description': plan.get('description'),
         'status': 'suspended', 'resources': plan['resources'],
         'parameters': plan.get('parameters') or {},
@@ -231,8 +235,8 @@ def check_shape(found):
 def _check_graph(found):
     try:
         nodes = graph_module.unpack(found['graph']).nodes
-        times = [_time(found[name]) for name in ('created_at',
-                                                 'finished_at')]
+        times = [_time(found[name]) for name in (
+            'created_at', 'finished_at', 'data_time') if name in found]
     except (errors.Error, LookupError, TypeError, ValueError) as problem:
         raise errors.BankError(
             f'Its manifest is damaged: {problem}') from problem
@@ -288,7 +292,15 @@ def _checkpoint(found, provider):
         'size': sum(sizes) if sizes else None,
         'bank_uuid': provider.bank_uuid,
         'created_at': _time(found['created_at']),
-        'finished_at': _time(found['finished_at'])}
+        'finished_at': _time(found['finished_at']), **_origin(found)}
+
+
+def _origin(found):
+    """Return the columns that only copies have."""
+    if 'copied_from' not in found:
+        return {}
+    return {'copied_from': found['copied_from'],
+            'data_time': _time(found['data_time'])}
 
 
 def _resource(found, item):
@@ -306,12 +318,14 @@ def _resource(found, item):
 
 
 def _operation(found):
-    """Return the protect operation, without which nothing can be deleted."""
+    """Return what made it, without which nothing can be deleted."""
     is_done = found['status'] == 'available'
     reasons = [f'{item["type"]} {item["id"]}: {item["reason"]}'
                for item in found['resources'] if item['status'] == 'error']
     return models.Operation(
-        id=found['operation']['id'], type='protect',
+        id=found['operation']['id'],
+        type='copy' if 'copied_from' in found else 'protect',
+        source_checkpoint_id=found.get('copied_from'),
         project_id=found['project_id'], user_id=found.get('user_id'),
         provider_id=found['provider_id'], plan_id=found['plan']['id'],
         checkpoint_id=found['id'], state='done' if is_done else 'failed',

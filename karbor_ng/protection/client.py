@@ -14,6 +14,7 @@ from karbor_ng import errors
 from karbor_ng import parameters as parameter_rules
 from karbor_ng import quota
 from karbor_ng.store import checkpoints
+from karbor_ng.store import copies
 from karbor_ng.store import models
 from karbor_ng.store import operations
 from karbor_ng.store import plans
@@ -24,8 +25,12 @@ from karbor_ng.store import verifications
 #: Resources that one error names.
 _MOST_NAMED = 10
 
-#: What is at work on a checkpoint with this status.
-_BUSY = {'protecting': operations.MAKING, 'deleting': ('delete',)}
+#: Statuses of checkpoints that are being made; what is at work on one.
+_MADE = ('protecting', *copies.UNFINISHED)
+_BUSY = {**dict.fromkeys(_MADE, operations.MAKING),
+         'deleting': ('delete',)}
+#: Copies that one request starts at most.
+MOST_COPIES = 100
 
 
 class ProtectionClient:
@@ -87,10 +92,7 @@ class ProtectionClient:
 
     def _protectable(self, session, caller, plan_id, provider_id):
         plan = plans.get(session, plan_id, caller.project_id)
-        if provider_id not in (None, plan.provider_id):
-            raise errors.Invalid(
-                f'provider_id: plan {plan_id} belongs to provider '
-                f'{plan.provider_id}, not to {provider_id}')
+        _refuse_other_provider(plan, provider_id)
         provider = providers.get(session, plan.provider_id)
         check_resources(provider, plan.resources)
         quota.check_checkpoints(session, self._conf, caller.project_id)
@@ -197,12 +199,12 @@ class ProtectionClient:
         """Start deleting a checkpoint, whatever state it ended in.
 
         Deleting what is deleted, or being deleted, already does nothing.
-        What waits to be protected, or whose worker is gone, is not protected
+        What waits to be made, or whose worker is gone, is not made
         any more; if that had not begun, it is deleted at once.
 
         :raises errors.NotFound: no such checkpoint in the caller's project
-        :raises errors.Conflict: it is being protected, restored or
-            verified, or later incremental backups build on it
+        :raises errors.Conflict: it is being made, restored, verified
+            or copied, or later incremental backups build on it
         """
         operation_id = self._db.write(
             self._accept_delete, caller, checkpoint_id, provider_id,
@@ -213,7 +215,7 @@ class ProtectionClient:
     def _accept_delete(self, session, caller, checkpoint_id, provider_id,
                        operation_id):
         checkpoint = self._own(session, caller, checkpoint_id, provider_id)
-        dropped = _drop(session, checkpoint, ('protecting',),
+        dropped = _drop(session, checkpoint, _MADE,
                         'Its checkpoint was deleted.')
         session.refresh(checkpoint, with_for_update=True)
         if checkpoint.status in ('deleting', 'deleted'):
@@ -273,6 +275,70 @@ class ProtectionClient:
             session, checkpoint_id, state,
             finished_at=checkpoint.finished_at or models.utcnow())
 
+    def copy(self, caller, plan_id, provider_id, target_provider_id,
+             parameters=None):
+        """Start copying a plan's checkpoints into another provider's bank.
+
+        Those that have a copy there are left out, and of the others the
+        :data:`MOST_COPIES` oldest are taken: ask again for the rest, until
+        there is none. One that can not be copied refuses all of them.
+
+        Return pairs, of a checkpoint's id and its copy's, and the
+        parameters in the types of their schemas.
+
+        :raises errors.NotFound: no such plan in the caller's project, or
+            nobody has loaded its provider
+        :raises errors.Invalid: another provider, one that nobody has
+            loaded or that can not restore what would be copied, wrong
+            parameters, no available checkpoint
+        :raises errors.Conflict: not all of the data lies in the bank
+        :raises errors.OverQuota: too many checkpoints
+        """
+        pairs, operation_ids, parameters = self._db.write(
+            self._accept_copy, caller, plan_id, provider_id,
+            target_provider_id, parameters or {})
+        for operation_id in operation_ids[:1]:
+            # The others come after it.
+            self._hints.operation_queued(operation_id)
+        return pairs, parameters
+
+    def _accept_copy(self, session, caller, plan_id, provider_id,
+                     target_provider_id, parameters):
+        # One request of a project after the other: none copies twice.
+        quota.hold(session, caller.project_id)
+        plan = plans.get(session, plan_id, caller.project_id)
+        _refuse_other_provider(plan, provider_id)
+        provider = providers.get(session, provider_id)
+        target = _target(session, provider, target_provider_id)
+        parameters = parameter_rules.check(
+            parameters, provider.schemas.get('copy_schema', {}))
+        found = copies.wanting(session, plan.id, provider.id, target.id,
+                               MOST_COPIES)
+        if not found and not copies.can_any(session, plan.id, provider.id):
+            raise errors.Invalid(f'plan_id: plan {plan.id} has no available '
+                                 f'checkpoint with provider {provider.id}')
+        _refuse_uncopyable(session, target, [row.id for row in found])
+        pairs, operation_ids = [], []
+        for source in found:
+            operation_ids.append(str(uuid.uuid4()))
+            pairs.append((source.id, self._queue_copy(
+                session, caller, source, target, operation_ids[-1])))
+        return pairs, operation_ids, parameters
+
+    def _queue_copy(self, session, caller, source, target, operation_id):
+        quota.check_checkpoints(session, self._conf, caller.project_id)
+        checkpoint = checkpoints.create(session, {
+            'id': str(uuid.uuid4()), 'project_id': caller.project_id,
+            'user_id': caller.user_id, 'provider_id': target.id,
+            'plan_id': source.plan_id, 'status': 'wait_copying',
+            'plan': source.plan, 'graph': checkpoints.EMPTY_GRAPH,
+            'extra_info': dict(source.extra_info, created_by='copy'),
+            'copied_from': source.id,
+            'data_time': source.data_time or source.created_at})
+        self._queue(session, caller, operation_id, 'copy', checkpoint,
+                    source_checkpoint_id=source.id, credentials=None)
+        return checkpoint.id
+
     def abort_checkpoint(self, caller, checkpoint_id, provider_id=None):
         """Ask that a checkpoint is not finished, and what it made removed.
 
@@ -280,7 +346,7 @@ class ProtectionClient:
         finished may become available all the same.
 
         :raises errors.NotFound: no such checkpoint in the caller's project
-        :raises errors.Conflict: it is not being protected
+        :raises errors.Conflict: it is neither being protected nor copied
         """
         operation_id = self._db.write(
             self._abort_checkpoint, caller, checkpoint_id, provider_id)
@@ -289,12 +355,12 @@ class ProtectionClient:
     def _abort_checkpoint(self, session, caller, checkpoint_id,
                           provider_id):
         checkpoint = self._own(session, caller, checkpoint_id, provider_id)
-        operation = operations.protect_of(session, checkpoint_id)
+        operation = operations.making_of(session, checkpoint_id)
         if operation is None or not operations.request_abort(
                 session, operation.id):
             raise errors.Conflict(
                 f'Checkpoint {checkpoint_id} is {checkpoint.status}: only '
-                f'what is protecting can be aborted.')
+                f'what is being made can be aborted.')
         return operation.id
 
     def abort_restore(self, caller, restore_id):
@@ -395,6 +461,13 @@ def _refuse_unavailable(checkpoint, what):
             f'available one can be {what}.')
 
 
+def _refuse_other_provider(plan, provider_id):
+    if provider_id not in (None, plan.provider_id):
+        raise errors.Invalid(
+            f'provider_id: plan {plan.id} belongs to provider '
+            f'{plan.provider_id}, not to {provider_id}')
+
+
 def check_resources(provider, resources):
     """:raises errors.Invalid: the provider has no plugin for a resource"""
     for index, resource in enumerate(resources):
@@ -440,9 +513,10 @@ def _refuse_busy(checkpoint, dropped):
 
 def _spoil(session, checkpoint, dropped):
     """Write down of which resources there is no backup any more."""
-    if checkpoint.status == 'protecting':
+    if checkpoint.status in _MADE:
+        doing = 'Copying' if checkpoint.copied_from else 'Protecting'
         checkpoints.spoil_resources(session, checkpoint.id,
-                                    'Protecting it has not ended.')
+                                    f'{doing} it has not ended.')
     elif checkpoint.status == 'error-deleting' or (
             dropped is not None and dropped.attempt > 0):
         checkpoints.spoil_resources(session, checkpoint.id,
@@ -458,12 +532,46 @@ def _refuse_incomplete(session, checkpoint_id):
             f'finished, or deleting it had begun. It can only be deleted.')
 
 
+def _target(session, provider, target_provider_id):
+    """Return the row of the provider that is copied to."""
+    what = f'target_provider_id: provider {target_provider_id}'
+    try:
+        target = providers.get(session, target_provider_id)
+    except errors.NotFound:
+        raise errors.Invalid(f'{what} is not there.') from None
+    if target.bank_uuid == provider.bank_uuid:
+        raise errors.Invalid(
+            f'{what} has the bank that the checkpoints are in: name one '
+            f'with another bank.')
+    return target
+
+
+def _refuse_uncopyable(session, target, checkpoint_ids):
+    """Refuse what could not be restored afterwards."""
+    for kind, plugin in copies.types(session, checkpoint_ids):
+        if ('restore' not in target.capabilities.get(kind, ())
+                or (target.plugins or {}).get(kind) != plugin):
+            raise errors.Invalid(
+                f'target_provider_id: provider {target.id} can not restore '
+                f'{kind} that plugin {plugin} has protected')
+    rows = copies.outside_bank(session, checkpoint_ids, _MOST_NAMED)
+    if rows:
+        names = '; '.join(
+            f'{row.type} {row.id} of checkpoint {row.checkpoint_id}'
+            for row in rows)
+        raise errors.Conflict(
+            f'Only what lies in the bank can be copied, and the backups of '
+            f'these lie in the cloud: {names}.')
+
+
 def _refuse_while_needed(session, checkpoint_id):
-    for noun, what in ((restores, 'restored'), (verifications, 'verified')):
+    for noun, what in ((restores, 'restored by'),
+                       (verifications, 'verified by'),
+                       (copies, 'copied into')):
         running = noun.running_of(session, checkpoint_id)
         if running:
             raise errors.InUse(
-                f'Checkpoint {checkpoint_id} is being {what} by '
+                f'Checkpoint {checkpoint_id} is being {what} '
                 f'{", ".join(running)}.')
     built = checkpoints.built_upon(session, checkpoint_id)
     if built:

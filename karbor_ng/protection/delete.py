@@ -29,8 +29,8 @@ class Delete(verb.Verb):
         super().__init__(attempt)
         self.checkpoint = self.journal.read(
             checkpoints.get, self.operation.checkpoint_id)
-        self.protecting = self.journal.read(
-            operations.protect_of, self.operation.checkpoint_id)
+        self.making = self.journal.read(
+            operations.making_of, self.operation.checkpoint_id)
         #: the status to go back to, while nothing is removed yet
         self.refused_to = None
 
@@ -39,7 +39,7 @@ class Delete(verb.Verb):
         self.bank.delete(manifest.key(self.operation.project_id,
                                       self.checkpoint.id))
         graph = graph_module.unpack(self.checkpoint.graph)
-        self.run_hooks(graph, self._members(graph), self.protecting.id)
+        self.run_hooks(graph, self._members(graph), self.making.id)
         left = [row for row in self._externals() if row.state != 'gone']
         if not left:
             self._delete_objects()
@@ -60,7 +60,7 @@ class Delete(verb.Verb):
                         self.checkpoint.id)
 
     def _externals(self):
-        return self.journal.externals_of(self.protecting.id)
+        return self.journal.externals_of(self.making.id)
 
     def _refuse_conflicts(self):
         """Ask the plugins whether the clouds will let us, before we begin."""

@@ -35,7 +35,7 @@ def build(checkpoint, operation, resources, externals, status, graph):
     for row in externals:
         made.setdefault((row.resource_type, row.resource_id), []).append(row)
     return {
-        'format': FORMAT,
+        **_origin(checkpoint), 'format': FORMAT,
         'id': checkpoint.id, 'project_id': checkpoint.project_id,
         'user_id': checkpoint.user_id, 'status': status,
         'provider_id': checkpoint.provider_id,
@@ -47,6 +47,14 @@ def build(checkpoint, operation, resources, externals, status, graph):
         'resources': [_resource(row, made.get((row.type, row.id), ()))
                       for row in resources],
     }
+
+
+def _origin(checkpoint):
+    """Return what only the manifest of a copy has."""
+    if checkpoint.copied_from is None:
+        return {}
+    return {'copied_from': checkpoint.copied_from,
+            'data_time': _time(checkpoint.data_time)}
 
 
 def write(bank, manifest):

@@ -14,6 +14,7 @@ import time
 from karbor_ng import context
 from karbor_ng import errors
 from karbor_ng import restore_targets
+from karbor_ng.protection import copy
 from karbor_ng.protection import delete
 from karbor_ng.protection import hooks
 from karbor_ng.protection import journal
@@ -27,7 +28,8 @@ from karbor_ng.store import operations
 LOG = logging.getLogger(__name__)
 
 VERBS = {'protect': protect.Protect, 'restore': restore.Restore,
-         'verify': verify.Verify, 'delete': delete.Delete}
+         'verify': verify.Verify, 'delete': delete.Delete,
+         'copy': copy.Copy}
 
 #: Seconds for which an operation waits for a Keystone that does not answer.
 KEYSTONE_PATIENCE = 900
@@ -138,7 +140,8 @@ def _work(attempt, verb):
         return (f'Given up after {limit} take-overs: each worker that tried '
                 f'it died.')
     try:
-        _open_session(attempt)
+        if verb.NEEDS_CLOUD:
+            _open_session(attempt)
         attempt.lease.check()
         verb.work()
     except hooks.INTERRUPTIONS:

@@ -27,7 +27,7 @@ SEARCH = ('/var/lib/karbor/etc/karbor', '/var/lib/karbor/etc',
 
 #: Published schema sets, and the attribute of a protection that has each.
 SCHEMAS = ('options_schema', 'saved_info_schema', 'restore_schema',
-           'verify_schema')
+           'verify_schema', 'copy_schema')
 CAPABILITIES = {'protect': 'Protect', 'restore': 'Restore',
                 'delete': 'Delete', 'verify': 'Verify', 'copy': 'Copy'}
 

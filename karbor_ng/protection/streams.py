@@ -7,6 +7,8 @@ checkpoint: its rows say who uses it (``store/streams.py``), its objects lie
 beside those of checkpoints, and the last deletion takes both away.
 """
 
+import collections
+from concurrent import futures
 import contextlib
 import functools
 import hashlib
@@ -16,6 +18,7 @@ import threading
 import time
 import uuid
 
+from karbor_ng import context
 from karbor_ng import errors
 from karbor_ng.bank import bank as bank_module
 from karbor_ng.plugins import api
@@ -26,6 +29,8 @@ LOG = logging.getLogger(__name__)
 FOLDER = 'streams/'
 #: Seconds between two looks whether a slot is worth waiting for.
 LOOK_SECONDS = 0.5
+#: Parts in memory while a stream is copied: one is stored, one is read.
+PARTS_AT_ONCE = 2
 
 
 def prefix(project_id, stream_id):
@@ -83,18 +88,45 @@ class Streams:
     def put(self, label, source, size, identity):
         """See ``api.Operation.put_stream``."""
         if identity is not None:
-            identity = hashlib.sha256(identity.encode()).hexdigest()
+            identity = hash_of(identity)
+        stream = self._whole_or_begun(label, identity)
+        return self._have(label, stream, functools.partial(
+            self._store, stream, source, size))
+
+    def copy(self, label, bank, parts, kept, identity):
+        """Store what lies in another bank, part by part.
+
+        :param bank: the other one
+        :param parts: its objects there, in order
+        :param kept: what was saved of it there
+        :param identity: as rows have it; what has it here already is shared
+        :raises errors.BankError: a part there is missing or damaged
+        """
+        stream = self._whole_or_begun(label, identity)
+        if stream.state == 'complete' and stream.sha256 != kept['sha256']:
+            LOG.warning('Stream %s, said to be the same as %s, is not: that '
+                        'is copied', stream.id, kept['id'])
+            stream = self._whole_or_begun(label, None)
+        return self._have(label, stream, functools.partial(
+            self._copy, stream, bank, parts, kept))
+
+    def _whole_or_begun(self, label, identity):
+        """Return a stream that is there, or one that is to be written."""
         stream = self._begin(label, identity)
         while stream.state == 'complete' and self._is_damaged(stream):
             LOG.warning('Stream %s is damaged: %s is stored once more',
                         stream.id, self._work.resource)
             stream = self._begin(label, identity, instead_of=stream.id)
             self._remove_unused()
+        return stream
+
+    def _have(self, label, stream, store):
+        """Keep a stream, once it is stored, with the resource."""
         if stream.state == 'complete':
             parts = _infos(self._journal.read(rows.parts, stream.id))
             stored = api.Stream(stream.id, stream.size, stream.sha256)
         else:
-            parts, stored = self._store(stream, source, size)
+            parts, stored = store()
         self._keep(label, stored, parts)
         return stored
 
@@ -138,10 +170,13 @@ class Streams:
         a source that says something else today.
         """
         section = self._bank.section(prefix(stream.project_id, stream.id))
-        attempt = self._work.job.operation.attempt
         return section.write_stream(
-            f'{attempt}.{secrets.token_hex(4)}',
-            self._watched(source, size), recorded, self._work.check)
+            self._new_pass(), self._watched(source, size), recorded,
+            self._work.check)
+
+    def _new_pass(self):
+        return (f'{self._work.job.operation.attempt}.'
+                f'{secrets.token_hex(4)}')
 
     def _watched(self, source, size):
         done = 0
@@ -150,6 +185,28 @@ class Streams:
             if size:
                 self._work.progress(done, size)
             yield chunk
+
+    def _copy(self, stream, bank, parts, kept):
+        """Copy what is not there yet; what is recorded is not read again."""
+        with self._slot():
+            recorded = _Parts(self._journal, self._bank, stream)
+            there = {_number(part.key): part for part in recorded.done()
+                     if _is_same(part, parts)}
+            section = self._bank.section(
+                f'{prefix(stream.project_id, stream.id)}/{self._new_pass()}')
+            missing = [part for part in parts
+                       if _number(part.key) not in there]
+            for part, data in _read_ahead(bank, missing):
+                self._work.check()
+                copied = section.put(part.key.rpartition('/')[2], data)
+                del data
+                recorded.record(copied)
+                there[_number(copied.key)] = copied
+                self._work.progress(len(there), len(parts))
+            self._journal.write(rows.complete, stream.id, len(parts),
+                                kept['size'], kept['sha256'])
+        return ([there[number] for number in range(len(parts))],
+                api.Stream(stream.id, kept['size'], kept['sha256']))
 
     def _keep(self, label, stored, parts):
         kept = self._work.saved.setdefault('streams', {})
@@ -273,6 +330,11 @@ def difference(kept, whole):
             f'{kept["sha256"]}.')
 
 
+def hash_of(identity):
+    """Return an identity as rows have it."""
+    return hashlib.sha256(identity.encode()).hexdigest()
+
+
 def release(journal, bank, bank_uuid, checkpoint_id):
     """Take a checkpoint's uses back; remove what nobody uses any more.
 
@@ -316,6 +378,31 @@ def _missing(bank, stream, parts):
     # Listings of some banks lag behind; objects that are read do not.
     return {part for part, _problem in bank.check(
         part for part in parts if part.key not in listed)}
+
+
+def _is_same(part, wanted):
+    """Return whether a part holds the bytes of the one of its number."""
+    number = _number(part.key)
+    return number < len(wanted) and (
+        (part.size, part.sha256)
+        == (wanted[number].size, wanted[number].sha256))
+
+
+def _read_ahead(bank, parts):
+    """Yield parts with their bytes; the next one is read meanwhile."""
+    def read(part):
+        return next(bank.read_stream([part]))
+
+    read = context.carried(read)
+    with futures.ThreadPoolExecutor(
+            1, thread_name_prefix='stream') as beside:
+        coming = collections.deque()
+        for part in parts:
+            coming.append((part, beside.submit(read, part)))
+            if len(coming) == PARTS_AT_ONCE:
+                yield coming[0][0], coming.popleft()[1].result()
+        while coming:
+            yield coming[0][0], coming.popleft()[1].result()
 
 
 def _infos(parts):

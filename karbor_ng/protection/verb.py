@@ -23,10 +23,12 @@ class Verb:
 
     :cvar AVAILABLE: what a resource is called that ended well
     :cvar CHILDREN_COUNT: whether a parent fails with its children
+    :cvar NEEDS_CLOUD: whether it acts for the user in a cloud
     """
 
     AVAILABLE = 'available'
     CHILDREN_COUNT = True
+    NEEDS_CLOUD = True
 
     def __init__(self, attempt):
         self.attempt = attempt

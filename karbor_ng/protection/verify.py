@@ -121,7 +121,7 @@ class Verify(verb.Verb):
 
     def _source_operation_id(self):
         """Return the operation that made what is in clouds."""
-        made = self.journal.read(operations.protect_of,
+        made = self.journal.read(operations.making_of,
                                  self.operation.checkpoint_id)
         return made.id if made else self.operation.id
 

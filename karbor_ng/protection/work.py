@@ -135,6 +135,10 @@ class Work:
     def put_stream(self, label, source, size, identity):
         return self._streams.put(label, source, size, identity)
 
+    def copy_stream(self, label, bank, parts, kept, identity):
+        """See ``streams.Streams.copy``."""
+        return self._streams.copy(label, bank, parts, kept, identity)
+
     def get_stream(self, label):
         return self._streams.get(label)
 

@@ -14,6 +14,8 @@ Resource = models.CheckpointResource
 #: Which status may follow which; see :func:`move`.
 TRANSITIONS = {
     'protecting': ('available', 'error', 'deleting'),
+    'wait_copying': ('copying', 'error', 'deleting'),
+    'copying': ('available', 'error', 'deleting'),
     # The owner may reset all but what is deleted.
     'available': ('deleting', 'error'),
     'error': ('deleting', 'available'),
@@ -149,7 +151,8 @@ def spoil_resources(session, checkpoint_id, reason):
     """Let what is, or would have become, a backup be none any more."""
     query.change(session, Resource, {'status': 'error', 'reason': reason},
                  Resource.checkpoint_id == checkpoint_id,
-                 Resource.status.in_(('protecting', 'available')))
+                 Resource.status.in_(('protecting', 'copying',
+                                      'available')))
 
 
 def is_whole(session, checkpoint_id):

@@ -8,6 +8,7 @@ All comparisons of lease times use the database's clock.
 import datetime
 
 import sqlalchemy as sa
+from sqlalchemy import orm
 
 from karbor_ng import errors
 from karbor_ng.store import models
@@ -26,10 +27,11 @@ LOG_STATUSES = {
                'done': 'success', 'failed': 'failed'},
     'delete': {'queued': 'deleting', 'running': 'deleting',
                'done': 'deleted', 'failed': 'error-deleting'},
+    'copy': {'queued': 'wait_copying', 'running': 'copying',
+             'done': 'available', 'failed': 'error'},
 }
 #: What can be asked to end: all but deletions, which leave nothing whole.
-ABORTABLE = ('protect', 'restore', 'verify')
-
+ABORTABLE = ('protect', 'restore', 'verify', 'copy')
 
 #: What a checkpoint exists by.
 MAKING = ('protect', 'copy')
@@ -83,9 +85,10 @@ def claimable(session, banks, limit, owner=None, per_project=None):
     """Return ids of operations that wait for a worker.
 
     Those that are queued, and those whose worker let its lease run out, as
-    far as the worker sees the bank that they are about. Projects take turns:
-    first comes what would be the first operation of its project with this
-    owner, then what would be the second; of these, the oldest.
+    far as the worker sees the bank, or both banks, that they are about.
+    Projects take turns: first comes what would be the first operation of its
+    project with this owner, then what would be the second; of these, the
+    oldest.
 
     :param banks: ``{provider id: uuid of the worker's bank}``
     :param per_project: how many operations of one project the owner may
@@ -114,6 +117,7 @@ def _waiting(banks, now):
                     sa.or_(models.Checkpoint.bank_uuid.is_(None),
                            models.Checkpoint.bank_uuid == bank_uuid))
             for provider_id, bank_uuid in banks.items()]
+    source = orm.aliased(models.Checkpoint)
     place = sa.func.row_number().over(
         partition_by=Operation.project_id,
         order_by=(Operation.created_at, Operation.id))
@@ -123,7 +127,34 @@ def _waiting(banks, now):
                   models.Provider.id == Operation.provider_id)
             .join(models.Checkpoint,
                   models.Checkpoint.id == Operation.checkpoint_id)
-            .where(_is_free(now), sa.or_(sa.false(), *mine)))
+            .outerjoin(source, source.id == Operation.source_checkpoint_id)
+            .where(_is_free(now), sa.or_(sa.false(), *mine),
+                   sa.or_(Operation.type != 'copy',
+                          sa.and_(_is_seen(source, banks), _is_next()))))
+
+
+def _is_seen(source, banks):
+    """Return a condition: the worker sees the bank that is copied from."""
+    return sa.or_(sa.false(), *[
+        sa.and_(source.provider_id == provider_id,
+                source.bank_uuid == bank_uuid)
+        for provider_id, bank_uuid in banks.items()])
+
+
+def _is_next():
+    """Return a condition: no older copy of the plan is on its way there.
+
+    One after the other they share what is the same in their checkpoints;
+    side by side each would store it again.
+    """
+    older = orm.aliased(Operation)
+    return ~sa.exists().where(
+        older.plan_id == Operation.plan_id,
+        older.provider_id == Operation.provider_id, older.type == 'copy',
+        older.state.in_(('queued', 'running')),
+        sa.or_(older.created_at < Operation.created_at,
+               sa.and_(older.created_at == Operation.created_at,
+                       older.id < Operation.id)))
 
 
 def claim(session, operation_id, owner, lease_seconds):
@@ -289,11 +320,11 @@ def is_made(session, checkpoint_id):
         Operation.state == 'done')).first() is not None
 
 
-def protect_of(session, checkpoint_id):
-    """Return the protect operation of a checkpoint, or None."""
+def making_of(session, checkpoint_id):
+    """Return the operation that made a checkpoint, or is at it, or None."""
     return session.execute(sa.select(Operation).where(
         Operation.checkpoint_id == checkpoint_id,
-        Operation.type == 'protect')).scalars().first()
+        Operation.type.in_(MAKING))).scalars().first()
 
 
 def failed_deletions(session, checkpoint_id):

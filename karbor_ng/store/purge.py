@@ -17,6 +17,7 @@ old. These stay:
 import sqlalchemy as sa
 
 from karbor_ng.store import models
+from karbor_ng.store import operations
 
 Checkpoint = models.Checkpoint
 External = models.External
@@ -103,7 +104,7 @@ def _doomed(before):
             Operation.type == 'delete',
             Operation.checkpoint_id.notin_(undeletable))),
         (Operation, of_type.where(
-            Operation.type == 'protect',
+            Operation.type.in_(operations.MAKING),
             Operation.checkpoint_id.in_(checkpoints))),
         (Checkpoint, checkpoints),
     )
@@ -138,7 +139,7 @@ def _keeps_steps(before):
     Only a running operation asks for its steps.
     """
     return sa.select(Operation.id).where(
-        _is_old(before), Operation.type == 'protect',
+        _is_old(before), Operation.type.in_(operations.MAKING),
         Operation.checkpoint_id.notin_(_checkpoints(before)),
         sa.exists().where(Step.operation_id == Operation.id))
 

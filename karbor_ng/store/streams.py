@@ -121,6 +121,12 @@ def parts(session, stream_id):
         .order_by(Part.number)).scalars().all()
 
 
+def identity_of(session, stream_id):
+    """Return a stream's identity; None where it is not known."""
+    return session.execute(sa.select(Stream.identity).where(
+        Stream.id == stream_id)).scalar()
+
+
 def has_key(session, stream_id, number, key):
     """Return whether this object is recorded as this part."""
     part = session.get(Part, (stream_id, number))

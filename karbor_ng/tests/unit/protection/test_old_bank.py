@@ -138,7 +138,7 @@ class ConversionTest(OldBankTestCase):
         self.assertEqual({'size': 1}, rows['v1'].extra_info)
         self.assertEqual('skipped', rows['s1'].status)
         self.assertIn('no plugin', rows['s1'].reason)
-        protecting = self.site.db.read(operations.protect_of,
+        protecting = self.site.db.read(operations.making_of,
                                        self.checkpoint_id)
         external, = self.site.db.read(externals.of_operation, protecting.id)
         self.assertEqual((backup, 'exists'),

@@ -33,7 +33,7 @@ class DoorTest(fixtures.DatabaseTest):
                           fixtures.checkpoint_values(status=status))
         self.write(checkpoints.put_resources, made.id, [
             fixtures.resource_values(status=one) for one in resources])
-        if kind != 'protect':
+        if kind not in operations.MAKING:
             self.operation(made, 'protect', 'done', 60, 1)
         self.operation(made, kind, state, seconds, attempts)
         return made.id
@@ -84,6 +84,10 @@ class ResetTest(DoorTest):
          True, False),
         ('protecting', 'protect', 'running', ('available',), 60, 1,
          False, False),
+        ('wait_copying', 'copy', 'queued', (), 60, 0, True, False),
+        ('copying', 'copy', 'queued', ('copying',), 60, 1, True, False),
+        ('copying', 'copy', 'running', ('available',), -1, 1, True, False),
+        ('copying', 'copy', 'running', ('copying',), 60, 1, False, False),
         ('deleting', 'delete', 'queued', ('available',), 60, 0, True, True),
         ('deleting', 'delete', 'queued', ('available', 'error'), 60, 0,
          True, False),
@@ -121,7 +125,7 @@ class ResetTest(DoorTest):
             self.assertEqual(given[0], self.status(checkpoint_id), given)
 
     def check_nobody_can_claim(self, checkpoint_id):
-        for kind in ('protect', 'delete'):
+        for kind in (*operations.MAKING, 'delete'):
             found = self.last(checkpoint_id, kind)
             if found is not None:
                 self.assertIn(found.state, ('done', 'failed'))

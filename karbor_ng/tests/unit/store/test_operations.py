@@ -108,14 +108,14 @@ class LogTest(OperationTest):
         self.operation()
         self.operation()
 
-    def test_protect_of(self):
+    def test_making_of(self):
         protect = self.operation()
         checkpoint_id = self.get(protect).checkpoint_id
         self.write(operations.create, fixtures.operation_values(
             type='delete', checkpoint_id=checkpoint_id))
-        self.assertEqual(protect, self.read(operations.protect_of,
+        self.assertEqual(protect, self.read(operations.making_of,
                                             checkpoint_id).id)
-        self.assertIsNone(self.read(operations.protect_of, 'x'))
+        self.assertIsNone(self.read(operations.making_of, 'x'))
 
 
 class ClaimableTest(OperationTest):

@@ -128,7 +128,7 @@ class PurgeTest(fixtures.DatabaseTest):
         kept = self.checkpoint()
         protect = self.operation(kept)
         self.assertEqual({'steps': 1}, self.purge())
-        self.assertEqual(protect, self.read(operations.protect_of, kept).id)
+        self.assertEqual(protect, self.read(operations.making_of, kept).id)
         self.assertEqual(1, len(self.read(externals.of_operation, protect)))
         self.assertEqual(1, len(self.read(checkpoints.resources, kept)))
 
