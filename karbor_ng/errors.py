@@ -49,6 +49,12 @@ class InUse(Conflict):
     """Something else still uses the thing; the text names what."""
 
 
+class TriggerInUse(InUse):
+    """Scheduled operations still use a trigger; Karbor's own word for it."""
+
+    code = 424
+
+
 class OverQuota(Error):
     """The project has used up its limit."""
 

@@ -11,6 +11,7 @@ from karbor_ng.policies import plans
 from karbor_ng.policies import protectables
 from karbor_ng.policies import providers
 from karbor_ng.policies import restores
+from karbor_ng.policies import triggers
 
 
 def list_rules():
@@ -18,4 +19,4 @@ def list_rules():
     return list(itertools.chain.from_iterable(
         module.RULES for module in (
             base, plans, protectables, providers, checkpoints, restores,
-            operation_logs)))
+            operation_logs, triggers)))

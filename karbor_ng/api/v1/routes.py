@@ -11,6 +11,7 @@ from karbor_ng.api.v1 import plans
 from karbor_ng.api.v1 import protectables
 from karbor_ng.api.v1 import providers
 from karbor_ng.api.v1 import restores
+from karbor_ng.api.v1 import triggers
 from karbor_ng.api.v1 import versions
 
 CONTROLLERS = {
@@ -20,6 +21,7 @@ CONTROLLERS = {
     'plans': plans.Plans,
     'checkpoints': checkpoints.Checkpoints,
     'restores': restores.Restores,
+    'triggers': triggers.Triggers,
     'operation_logs': operation_logs.OperationLogs,
 }
 
@@ -45,6 +47,10 @@ ROUTES = {
     'v1/*/restores': {'GET': 'restores.list', 'POST': 'restores.create'},
     'v1/*/restores/*': {'GET': 'restores.show'},
     'v1/*/restores/*/action': {'POST': 'restores.act'},
+    'v1/*/triggers': {'GET': 'triggers.list', 'POST': 'triggers.create'},
+    'v1/*/triggers/*': {
+        'GET': 'triggers.show', 'PUT': 'triggers.update',
+        'DELETE': 'triggers.delete'},
     'v1/*/operation_logs': {'GET': 'operation_logs.list'},
     'v1/*/operation_logs/*': {'GET': 'operation_logs.show'},
 }

@@ -31,7 +31,7 @@ TABLE = {
     'errors': (),
     'version': (),
     'resource': (),
-    'schedule': ('errors',),
+    'triggers': ('errors',),
     'graph': ('resource', 'errors'),
     'parameters': ('errors',),
     'credentials': ('errors',),
@@ -69,7 +69,7 @@ TABLE = {
         'rpc', 'version'),
     'api.options': (),
     'api': (
-        'api.options', 'store', 'schedule', 'quota', 'keystone', 'context',
+        'api.options', 'store', 'triggers', 'quota', 'keystone', 'context',
         'policy', 'policies', 'protectables', 'previews', 'graph',
         'resource', 'protection.client',
         'parameters', 'credentials', 'errors', 'notifications',
