@@ -27,7 +27,9 @@ _REQUEST_ID = {'X-Openstack-Request-Id': {
 _MOST_TEXT = {'type': 'string', 'minLength': 1, 'maxLength': 255}
 #: Arguments in paths that are no UUIDs.
 _SEGMENTS = {'project_id': _MOST_TEXT, 'resource_type': _MOST_TEXT,
-             'resource_id': _MOST_TEXT}
+             'resource_id': _MOST_TEXT, 'target_project_id': _MOST_TEXT,
+             'class_name': _MOST_TEXT,
+             'service_id': {'type': 'integer', 'minimum': 1}}
 
 
 def build(routes, controllers):

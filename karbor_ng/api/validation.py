@@ -71,24 +71,29 @@ class Body:
 
     :param schema: JSON schema (2020-12) of an object with a single field,
         the noun that the request is about
+    :param is_enveloped: whether that is so; otherwise the object itself is
+        what the request is about
     """
 
-    def __init__(self, schema):
+    def __init__(self, schema, is_enveloped=True):
         jsonschema.Draft202012Validator.check_schema(schema)
         self.schema = schema
-        self._noun, = schema['required']
+        self._noun = None
+        if is_enveloped:
+            self._noun, = schema['required']
         self._validator = jsonschema.Draft202012Validator(
             schema, format_checker=_formats)
 
     def read(self, req):
-        """Return what the body holds under its noun.
+        """Return what the body holds, under its noun if there is one.
 
         :raises errors.UnsupportedMediaType: it says that it is not JSON
         :raises errors.Invalid: naming the field that is wrong
         """
         if not req.body:
+            field = self._noun or self.schema['required'][0]
             raise errors.Invalid(
-                f'The request needs a body: {{"{self._noun}": {{...}}}}.')
+                f'The request needs a body: {{"{field}": ...}}.')
         if req.content_type not in ('', 'application/json'):
             raise errors.UnsupportedMediaType(
                 'Content-Type must be application/json, not '
@@ -98,7 +103,7 @@ class Body:
             self._validator.iter_errors(value), _MOST_PROBLEMS))
         if problem:
             raise errors.Invalid(_explain(problem))
-        return value[self._noun]
+        return value[self._noun] if self._noun else value
 
 
 class Query:

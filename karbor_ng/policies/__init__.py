@@ -10,7 +10,9 @@ from karbor_ng.policies import operation_logs
 from karbor_ng.policies import plans
 from karbor_ng.policies import protectables
 from karbor_ng.policies import providers
+from karbor_ng.policies import quotas
 from karbor_ng.policies import restores
+from karbor_ng.policies import services
 from karbor_ng.policies import triggers
 
 
@@ -19,4 +21,4 @@ def list_rules():
     return list(itertools.chain.from_iterable(
         module.RULES for module in (
             base, plans, protectables, providers, checkpoints, restores,
-            operation_logs, triggers)))
+            operation_logs, services, quotas, triggers)))

@@ -8,6 +8,7 @@ Separate from the nouns' rules, which all refer to these.
 from oslo_policy import policy
 
 #: What a rule of a noun refers to.
+ADMIN = 'rule:context_is_admin'
 READER = 'rule:context_is_admin or rule:project_reader'
 MEMBER = 'rule:context_is_admin or rule:project_member'
 

@@ -16,6 +16,8 @@ RULES = (
          f'GET {_ALL}'),
     rule('provider:checkpoint_create', MEMBER,
          'Create a checkpoint: protect what a plan names.', f'POST {_ALL}'),
+    rule('provider:checkpoint_update', MEMBER,
+         'Reset the state of a checkpoint.', f'PUT {_ONE}'),
     rule('provider:checkpoint_delete', MEMBER, 'Delete a checkpoint.',
          f'DELETE {_ONE}'),
     rule('provider:checkpoint_abort', MEMBER,

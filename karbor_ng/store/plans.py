@@ -7,6 +7,7 @@ import sqlalchemy as sa
 from karbor_ng import errors
 from karbor_ng.store import models
 from karbor_ng.store import query
+from karbor_ng.store import scheduled_operations
 
 Plan = models.Plan
 
@@ -61,10 +62,29 @@ def update(session, plan_id, project_id, values):
     return plan
 
 
+def hold(session, plan_id, project_id=None):
+    """Return a plan that nobody removes until this transaction ends.
+
+    Whoever adds what refers to a plan calls it first.
+
+    :raises errors.NotFound: as :func:`get`
+    """
+    session.execute(sa.select(Plan.id).where(Plan.id == plan_id)
+                    .with_for_update())
+    return get(session, plan_id, project_id)
+
+
 def delete(session, plan_id, project_id=None):
     """Remove a plan; its checkpoints keep a copy of it.
 
     :raises errors.NotFound: as :func:`get`
+    :raises errors.InUse: scheduled operations use it
     """
-    get(session, plan_id, project_id)
+    hold(session, plan_id, project_id)
+    users = [row.id for row
+             in scheduled_operations.of_plan(session, plan_id)]
+    if users:
+        raise errors.InUse(
+            f'Plan {plan_id} is used by scheduled operations '
+            f'{", ".join(users)}: delete those first.')
     session.execute(sa.delete(Plan).where(Plan.id == plan_id))

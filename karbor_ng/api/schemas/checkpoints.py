@@ -11,6 +11,10 @@ CREATE = base.envelope('checkpoint', {
     'extra-info': base.METADATA,
 }, required=['plan_id'])
 
+RESET = base.envelope('os-resetState', {
+    'state': {'enum': ['available', 'error']},
+}, required=['state'])
+
 _PLANNED = base.thing('PlannedResource', {
     'id': base.TEXT,
     'type': base.TEXT,

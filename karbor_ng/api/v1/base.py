@@ -120,6 +120,11 @@ def empty():
     return webob.Response(content_type='application/json', charset=None)
 
 
+def naive_moment(time):
+    """Return a time as Karbor had it: in UTC, without its zone; or None."""
+    return moment(time.replace(tzinfo=None)) if time else None
+
+
 def moment(time):
     """Return a time as answers have it, in UTC with its zone; or None."""
     return time.isoformat(timespec='microseconds') if time else None

@@ -21,6 +21,7 @@ from karbor_ng.store import providers
 
 _ABORT = validation.Body(base_schemas.ABORT)
 _CREATE = validation.Body(schemas.CREATE)
+_RESET = validation.Body(schemas.RESET)
 _LISTED = listing.Query(
     {'plan_id': base_schemas.UUID, 'status': base_schemas.TEXT,
      'start_date': base_schemas.DAY, 'end_date': base_schemas.DAY},
@@ -82,6 +83,15 @@ class Checkpoints(base.Controller):
         self._tools.client.delete(
             self._caller(req, checkpoint.project_id), checkpoint_id,
             provider_id)
+        return {}
+
+    @base.verb(base_schemas.NOTHING, body=_RESET, refusals=(409,))
+    def reset(self, req, resp, provider_id, checkpoint_id):
+        checkpoint = self._one(req, provider_id, checkpoint_id,
+                               'provider:checkpoint_update')
+        self._tools.client.reset_state(
+            self._caller(req, checkpoint.project_id), checkpoint_id,
+            _RESET.read(req)['state'], provider_id)
         return {}
 
     @base.verb(base_schemas.NOTHING, body=_ABORT, refusals=(409,))

@@ -50,8 +50,9 @@ def view(operation):
         'checkpoint_id': operation.checkpoint_id,
         'restore_id': operation.restore_id,
         'scheduled_operation_id': operation.scheduled_operation_id,
-        'started_at': _moment(operation.started_at or operation.created_at),
-        'ended_at': _moment(operation.ended_at),
+        'started_at': base.naive_moment(
+            operation.started_at or operation.created_at),
+        'ended_at': base.naive_moment(operation.ended_at),
         'error_info': operation.error_info,
         'extra_info': {
             **(operation.extra_info or {}),
@@ -59,8 +60,3 @@ def view(operation):
             'resume_count': operation.resume_count,
         },
     }
-
-
-def _moment(time):
-    """Return a time as logs always had it: in UTC, without the zone."""
-    return base.moment(time.replace(tzinfo=None)) if time else None

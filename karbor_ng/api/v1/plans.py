@@ -59,7 +59,7 @@ class Plans(base.Controller):
         return {'plan': view(self._db.write(
             _update, plan_id, plan.project_id, body))}
 
-    @base.verb()
+    @base.verb(refusals=(409,))
     def delete(self, req, resp, plan_id):
         validation.check_uuid(plan_id, 'plan_id')
         plan = self._read(req, plans.get, plan_id, 'plan:delete')
@@ -81,6 +81,7 @@ def view(plan):
 
 
 def _create(session, conf, project_id, user_id, plan_id, body):
+    quota.hold(session, project_id)
     values = _checked(_provider(session, body['provider_id']), body)
     values.setdefault('parameters', {})
     quota.check_plans(session, conf, project_id)

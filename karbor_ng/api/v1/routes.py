@@ -10,7 +10,9 @@ from karbor_ng.api.v1 import operation_logs
 from karbor_ng.api.v1 import plans
 from karbor_ng.api.v1 import protectables
 from karbor_ng.api.v1 import providers
+from karbor_ng.api.v1 import quotas
 from karbor_ng.api.v1 import restores
+from karbor_ng.api.v1 import services
 from karbor_ng.api.v1 import triggers
 from karbor_ng.api.v1 import versions
 
@@ -23,6 +25,9 @@ CONTROLLERS = {
     'restores': restores.Restores,
     'triggers': triggers.Triggers,
     'operation_logs': operation_logs.OperationLogs,
+    'services': services.Services,
+    'quotas': quotas.Quotas,
+    'quota_classes': quotas.QuotaClasses,
 }
 
 ROUTES = {
@@ -35,7 +40,8 @@ ROUTES = {
     'v1/*/providers/*/checkpoints': {
         'GET': 'checkpoints.list', 'POST': 'checkpoints.create'},
     'v1/*/providers/*/checkpoints/*': {
-        'GET': 'checkpoints.show', 'DELETE': 'checkpoints.delete'},
+        'GET': 'checkpoints.show', 'PUT': 'checkpoints.reset',
+        'DELETE': 'checkpoints.delete'},
     'v1/*/providers/*/checkpoints/*/action': {'POST': 'checkpoints.act'},
     'v1/*/protectables': {'GET': 'protectables.list'},
     'v1/*/protectables/*': {'GET': 'protectables.show'},
@@ -53,6 +59,15 @@ ROUTES = {
         'DELETE': 'triggers.delete'},
     'v1/*/operation_logs': {'GET': 'operation_logs.list'},
     'v1/*/operation_logs/*': {'GET': 'operation_logs.show'},
+    'v1/*/os-services': {'GET': 'services.list'},
+    'v1/*/os-services/*': {'PUT': 'services.update'},
+    'v1/*/quotas/*': {
+        'GET': 'quotas.show', 'PUT': 'quotas.update',
+        'DELETE': 'quotas.delete'},
+    'v1/*/quotas/*/detail': {'GET': 'quotas.show_detail'},
+    'v1/*/quotas/*/defaults': {'GET': 'quotas.show_defaults'},
+    'v1/*/quota_classes/*': {
+        'GET': 'quota_classes.show', 'PUT': 'quota_classes.update'},
 }
 
 

@@ -24,6 +24,7 @@ from karbor_ng.store import operations
 from karbor_ng.store import plans
 from karbor_ng.store import providers
 from karbor_ng.store import restores
+from karbor_ng.store import services
 from karbor_ng.tests import conformance
 from karbor_ng.tests import fixtures as small
 
@@ -46,6 +47,7 @@ RUNNING_CHECKPOINT_ID = '5a1f6c0e-6a5c-4a8e-9f5b-0c3f7f1d2e44'
 RESTORE_ID = '22b82aa7-9179-4c71-bba2-caf5c0e68db7'
 RUNNING_RESTORE_ID = '0c8e2f5b-9f0e-4a55-8d36-7d1f0b1f9c11'
 OPERATION_ID = '7a16c731-0658-47dd-aa3b-98ee21830e23'
+SERVICE_ID = '1'
 SYSTEM_VOLUME = '25336116-f38e-4c22-81ad-e9b7bd71ba51'
 DATA_VOLUME = '33b6bb0b-1157-4e66-8553-1c9e14b1c7ba'
 RESTORED_VOLUME = 'a1b7f0f2-6f7c-4c62-9c0e-5f2f5dbb2a10'
@@ -218,6 +220,9 @@ def _add_history(session, project_id):
               'provider_id': PROVIDER_ID, 'created_at': MOMENT}
     plans.create(session, {**shared, **PLAN, 'status': 'suspended'})
     _add_checkpoints(session, shared)
+    services.seen(session, {
+        'id': 'node-1:a', 'binary': 'karbor-protection', 'host': 'node-1',
+        'version': '1.0', 'started_at': MOMENT})
     restores.create(session, {
         **shared, 'id': RESTORE_ID, 'checkpoint_id': CHECKPOINT_ID,
         'parameters': {VOLUME: {'restore_name': 'again'}},
