@@ -2,11 +2,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Run the suites and say what passed, failed and was skipped.
 
-    tools/test                      style, unit, functional, applications
+    tools/test                      all of those below
     tools/test SUITE [FILTER]       one of them, or docs
 
 style: what tox.ini lists for pep8, genconfig, genpolicy, docs, releasenotes.
 unit: on SQLite, MariaDB and PostgreSQL.
+openapi: what schemathesis makes of the description of the API; counts paths
+and methods.
 functional: against the stack, which is brought up (and left up) for it:
 volumes, banks, and what keeps the services going.
 applications: the same, for servers, images, projects, old clients and what
@@ -39,8 +41,8 @@ import machine  # noqa: E402
 import venvs  # noqa: E402
 
 #: Seconds that a suite may take; the stack's counts once it is installed.
-BUDGETS = {'style': 240, 'docs': 240, 'unit': 360, 'stack': 240,
-           'functional': 600, 'applications': 600}
+BUDGETS = {'style': 240, 'docs': 240, 'unit': 360, 'openapi': 240,
+           'stack': 240, 'functional': 600, 'applications': 600}
 #: Functional tests that are a suite of their own.
 APPLICATIONS = (r'functional\.test_(application|client|project|server|image|'
                 r'shared_streams|recovery|install_guide|abort|dry_runs|demo)')
@@ -183,6 +185,33 @@ def variables(text):
     return {name: ''.join(shlex.split(value)) for name, value in pairs}
 
 
+def openapi(environment, pattern=None):
+    """Let schemathesis ask the API; a pattern chooses operations."""
+    result = Result('openapi')
+    made = run([HERE / 'venv', 'schemathesis'], stdout=subprocess.PIPE)
+    found = run([HERE / 'testdb', 'up'], stdout=subprocess.PIPE,
+                env=environment)
+    if made.returncode or found.returncode:
+        result.fail('no schemathesis or no database: see above')
+        return result
+    chosen = ['--include-operation-id-regex', pattern] if pattern else []
+    ended = run(['python', '-W', 'ignore', '-m', 'karbor_ng.tests.openapi',
+                 pathlib.Path(made.output.strip()) / 'bin' / 'st', *chosen],
+                BUDGETS['openapi'] * PATIENCE, stdout=subprocess.PIPE,
+                env=environment | variables(found.output))
+    print(ended.output, flush=True)
+    told = re.search(r'^(\d+) operations, .*, (\d+) failures, .*$',
+                     ended.output, re.M)
+    if told is None:
+        result.fail('schemathesis did not end: see above')
+        return result
+    result.remark = told.group()
+    result.passed, result.failed = int(told.group(1)), int(told.group(2))
+    if ended.returncode and not result.failed:
+        result.fail('schemathesis is not content: see above')
+    return result
+
+
 def functional(environment, pattern=None):
     """Run the functional tests against the stack."""
     options = [] if pattern else ['--exclude-regex', APPLICATIONS]
@@ -294,7 +323,8 @@ def main(arguments):
     if arguments in (['-h'], ['--help']):
         print(__doc__)
         return 0
-    wanted = arguments[:1] or ['style', 'unit', 'functional', 'applications']
+    wanted = arguments[:1] or [
+        'style', 'unit', 'openapi', 'functional', 'applications']
     if len(arguments) > 2 or wanted[0] not in BUDGETS:
         sys.exit(__doc__)
     pattern = arguments[1] if len(arguments) > 1 else None
