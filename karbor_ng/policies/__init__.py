@@ -14,6 +14,7 @@ from karbor_ng.policies import quotas
 from karbor_ng.policies import restores
 from karbor_ng.policies import services
 from karbor_ng.policies import triggers
+from karbor_ng.policies import verifications
 
 
 def list_rules():
@@ -21,4 +22,4 @@ def list_rules():
     return list(itertools.chain.from_iterable(
         module.RULES for module in (
             base, plans, protectables, providers, checkpoints, restores,
-            operation_logs, services, quotas, triggers)))
+            verifications, operation_logs, services, quotas, triggers)))

@@ -17,6 +17,7 @@ OPERATION_LOG = base.thing('OperationLog', {
     'plan_id': base.UUID_OR_NULL,
     'checkpoint_id': base.UUID_OR_NULL,
     'restore_id': base.UUID_OR_NULL,
+    'verification_id': base.UUID_OR_NULL,
     'scheduled_operation_id': base.UUID_OR_NULL,
     'started_at': _TIME,
     'ended_at': _TIME,

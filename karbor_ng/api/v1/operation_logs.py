@@ -12,6 +12,7 @@ from karbor_ng.store import operations
 _LISTED = listing.Query(
     {'checkpoint_id': base_schemas.UUID, 'plan_id': base_schemas.UUID,
      'restore_id': base_schemas.UUID, 'provider_id': base_schemas.UUID,
+     'verification_id': base_schemas.UUID,
      'status': base_schemas.TEXT, 'operation_type': base_schemas.TEXT},
     {'created_at': 'created_at', 'id': 'id', 'status': 'state',
      'operation_type': 'type'})
@@ -49,6 +50,7 @@ def view(operation):
         'plan_id': operation.plan_id,
         'checkpoint_id': operation.checkpoint_id,
         'restore_id': operation.restore_id,
+        'verification_id': operation.verification_id,
         'scheduled_operation_id': operation.scheduled_operation_id,
         'started_at': base.naive_moment(
             operation.started_at or operation.created_at),

@@ -14,6 +14,7 @@ from karbor_ng.api.v1 import quotas
 from karbor_ng.api.v1 import restores
 from karbor_ng.api.v1 import services
 from karbor_ng.api.v1 import triggers
+from karbor_ng.api.v1 import verifications
 from karbor_ng.api.v1 import versions
 
 CONTROLLERS = {
@@ -23,6 +24,7 @@ CONTROLLERS = {
     'plans': plans.Plans,
     'checkpoints': checkpoints.Checkpoints,
     'restores': restores.Restores,
+    'verifications': verifications.Verifications,
     'triggers': triggers.Triggers,
     'operation_logs': operation_logs.OperationLogs,
     'services': services.Services,
@@ -57,6 +59,10 @@ ROUTES = {
     'v1/*/triggers/*': {
         'GET': 'triggers.show', 'PUT': 'triggers.update',
         'DELETE': 'triggers.delete'},
+    'v1/*/verifications': {
+        'GET': 'verifications.list', 'POST': 'verifications.create'},
+    'v1/*/verifications/*': {'GET': 'verifications.show'},
+    'v1/*/verifications/*/action': {'POST': 'verifications.act'},
     'v1/*/operation_logs': {'GET': 'operation_logs.list'},
     'v1/*/operation_logs/*': {'GET': 'operation_logs.show'},
     'v1/*/os-services': {'GET': 'services.list'},

@@ -24,6 +24,7 @@ from karbor_ng.store import operations
 from karbor_ng.store import plans
 from karbor_ng.store import providers
 from karbor_ng.store import restores
+from karbor_ng.store import verifications
 from karbor_ng.store import services
 from karbor_ng.tests import conformance
 from karbor_ng.tests import fixtures as small
@@ -46,12 +47,15 @@ CHECKPOINT_ID = 'dcb20606-ad71-40a3-80e4-ef0fafdad0c3'
 RUNNING_CHECKPOINT_ID = '5a1f6c0e-6a5c-4a8e-9f5b-0c3f7f1d2e44'
 RESTORE_ID = '22b82aa7-9179-4c71-bba2-caf5c0e68db7'
 RUNNING_RESTORE_ID = '0c8e2f5b-9f0e-4a55-8d36-7d1f0b1f9c11'
+VERIFICATION_ID = '6d0b5c6e-1f53-4f0e-8b7a-54a4f7f3c0d2'
+RUNNING_VERIFICATION_ID = 'b2f6a1de-8b0c-4a0e-9a67-3c1e2d7f9a44'
 OPERATION_ID = '7a16c731-0658-47dd-aa3b-98ee21830e23'
 SERVICE_ID = '1'
 SYSTEM_VOLUME = '25336116-f38e-4c22-81ad-e9b7bd71ba51'
 DATA_VOLUME = '33b6bb0b-1157-4e66-8553-1c9e14b1c7ba'
 RESTORED_VOLUME = 'a1b7f0f2-6f7c-4c62-9c0e-5f2f5dbb2a10'
 APP_SERVER = 'cb4ef2ff-10f5-46c9-bce4-cf7a49c65a01'
+GONE_BACKUP = 'Its backup does not exist in Cinder any more.'
 NOT_INCLUDED = 'Snapshots of the volume.'
 MOMENT = datetime.datetime(2025, 11, 21, 8, 30, 15, 123456,
                            tzinfo=datetime.timezone.utc)
@@ -82,8 +86,16 @@ _RESTORE = {
         'title': 'Server Protection Restore', 'type': 'object',
         'properties': {}},
 }
+_VERIFY = {
+    VOLUME: {
+        'title': 'Volume Protection Verify', 'type': 'object',
+        'properties': {}},
+    SERVER: {
+        'title': 'Server Protection Verify', 'type': 'object',
+        'properties': {}},
+}
 SCHEMAS = {'options_schema': _OPTIONS, 'restore_schema': _RESTORE,
-           'saved_info_schema': {}, 'verify_schema': {}}
+           'saved_info_schema': {}, 'verify_schema': _VERIFY}
 PLAN = {
     'id': PLAN_ID, 'name': 'My 3 tier application',
     'description': 'The shop', 'provider_id': PROVIDER_ID,
@@ -196,7 +208,7 @@ class Api(fixtures.Fixture):
         self.db.write(_add_history, project_id)
 
     def add_running(self, project_id=PROJECT):
-        """Add what works on the history: a protect and a restore."""
+        """Add what works on the history, one of each kind."""
         self.db.write(_add_running, project_id)
 
 
@@ -206,13 +218,18 @@ def _add_running(session, project_id):
     restores.create(session, {
         **shared, 'id': RUNNING_RESTORE_ID, 'checkpoint_id': CHECKPOINT_ID,
         'parameters': {}, 'status': 'started'})
-    for kind, checkpoint_id, restore_id in (
-            ('protect', RUNNING_CHECKPOINT_ID, None),
-            ('restore', CHECKPOINT_ID, RUNNING_RESTORE_ID)):
+    verifications.create(session, {
+        **shared, 'id': RUNNING_VERIFICATION_ID,
+        'checkpoint_id': CHECKPOINT_ID, 'parameters': {},
+        'status': 'started'})
+    for kind, checkpoint_id, ids in (
+            ('protect', RUNNING_CHECKPOINT_ID, {}),
+            ('restore', CHECKPOINT_ID, {'restore_id': RUNNING_RESTORE_ID}),
+            ('verify', CHECKPOINT_ID,
+             {'verification_id': RUNNING_VERIFICATION_ID})):
         operations.create(session, {
-            **shared, 'id': small.new_id(), 'type': kind,
-            'plan_id': PLAN_ID, 'checkpoint_id': checkpoint_id,
-            'restore_id': restore_id})
+            **shared, **ids, 'id': small.new_id(), 'type': kind,
+            'plan_id': PLAN_ID, 'checkpoint_id': checkpoint_id})
 
 
 def _add_history(session, project_id):
@@ -234,6 +251,16 @@ def _add_history(session, project_id):
         {'type': SERVER, 'id': APP_SERVER, 'name': 'App server',
          'new_id': None, 'status': 'error', 'progress': 0,
          'reason': 'The image is gone.', 'parameters': {}, 'saved': {}}])
+    verifications.create(session, {
+        **shared, 'id': VERIFICATION_ID, 'checkpoint_id': CHECKPOINT_ID,
+        'parameters': {}, 'status': 'failed', 'finished_at': MOMENT})
+    verifications.put_resources(session, VERIFICATION_ID, [
+        {'type': VOLUME, 'id': SYSTEM_VOLUME, 'name': 'System volume',
+         'status': 'error', 'progress': 0, 'reason': GONE_BACKUP,
+         'parameters': {}, 'saved': {}},
+        {'type': SERVER, 'id': APP_SERVER, 'name': 'App server',
+         'status': 'available', 'progress': 100, 'reason': None,
+         'parameters': {}, 'saved': {}}])
     operations.create(session, {
         **shared, 'id': OPERATION_ID, 'type': 'protect',
         'plan_id': PLAN_ID, 'checkpoint_id': CHECKPOINT_ID,

@@ -12,6 +12,7 @@ from karbor_ng.store import checkpoints
 from karbor_ng.store import operations
 from karbor_ng.store import plans
 from karbor_ng.store import restores
+from karbor_ng.store import verifications
 from karbor_ng.tests import fixtures
 from karbor_ng.tests.unit.api import environment
 from karbor_ng.tests.unit.api.environment import MOMENT
@@ -25,6 +26,8 @@ NOUNS = {
         f'/providers/{environment.PROVIDER_ID}/checkpoints',
         checkpoints.create, fixtures.checkpoint_values),
     'restores': ('/restores', restores.create, fixtures.restore_values),
+    'verifications': ('/verifications', verifications.create,
+                      fixtures.verification_values),
     'operation_logs': ('/operation_logs', operations.create,
                        fixtures.operation_values),
 }
@@ -131,8 +134,8 @@ class FollowTest(testscenarios.WithScenarios, base.BaseTestCase):
         self.assertTrue(link.startswith(f'https://cloud/v1/{PROJECT}/'), link)
 
     def _status(self):
-        return {'plans': 'suspended', 'restores': 'started'}.get(
-            self.noun, 'protecting')
+        return {'plans': 'suspended', 'restores': 'started',
+                'verifications': 'started'}.get(self.noun, 'protecting')
 
     def _link(self, path, **headers):
         body = self.api.call('GET', path, **headers).json

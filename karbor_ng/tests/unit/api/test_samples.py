@@ -63,6 +63,13 @@ REQUESTS = [
          'parameters': {VOLUME: {'restore_name': 'restored'}}}}),
     ('restores-list', 'GET /restores?status=success', None),
     ('restores-show', f'GET /restores/{environment.RESTORE_ID}', None),
+    ('verifications-create', 'POST /verifications',
+     {'verification': {
+         'provider_id': PROVIDER_ID, 'checkpoint_id': CHECKPOINT_ID,
+         'parameters': {}}}),
+    ('verifications-list', 'GET /verifications?status=failed', None),
+    ('verifications-show',
+     f'GET /verifications/{environment.VERIFICATION_ID}', None),
     ('operation-logs-list', 'GET /operation_logs?status=available', None),
     ('operation-logs-show',
      f'GET /operation_logs/{environment.OPERATION_ID}', None),

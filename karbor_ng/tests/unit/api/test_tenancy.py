@@ -20,6 +20,7 @@ from karbor_ng.tests.unit.api.environment import READER
 from karbor_ng.tests.unit.api.environment import RESTORE_ID
 from karbor_ng.tests.unit.api.environment import SERVER
 from karbor_ng.tests.unit.api.environment import STRANGER
+from karbor_ng.tests.unit.api.environment import VERIFICATION_ID
 
 NOBODY = f'guest:{PROJECT}:guest'
 CHECKPOINT = f'{good.CHECKPOINTS}/{CHECKPOINT_ID}'
@@ -79,11 +80,20 @@ ANSWERS = [
      200, 200, 403, 200),
     ('PUT quota_classes/*', '/quota_classes/default',
      {'quota_class': {'plans': 7}}, 403, 403, 403, 403),
+    ('GET verifications', '/verifications', None, 200, 200, 403, 200),
+    ('POST verifications', '/verifications',
+     {'verification': good.VERIFICATION}, 200, 403, 403, 404),
+    ('GET verifications/*', f'/verifications/{VERIFICATION_ID}', None,
+     200, 200, 403, 404),
+    ('POST verifications/*/action',
+     f'/verifications/{environment.RUNNING_VERIFICATION_ID}/action',
+     {'abort': {}}, 200, 403, 403, 404),
     ('GET operation_logs', '/operation_logs', None, 200, 200, 403, 200),
     ('GET operation_logs/*', f'/operation_logs/{OPERATION_ID}', None,
      200, 200, 403, 404),
 ]
-SECRETS = (PLAN_ID, CHECKPOINT_ID, RESTORE_ID, OPERATION_ID, PROJECT)
+SECRETS = (PLAN_ID, CHECKPOINT_ID, RESTORE_ID, VERIFICATION_ID,
+           OPERATION_ID, PROJECT)
 
 
 class MatrixTest(testscenarios.WithScenarios, base.BaseTestCase):
@@ -174,6 +184,12 @@ class AdminTest(base.BaseTestCase):
         answer = self.api.call('POST', '/restores',
                                {'restore': good.RESTORE}, token=ADMIN)
         self.assertEqual(PROJECT, answer.json['restore']['project_id'])
+
+    def test_verification_belongs_to_the_checkpoints_project(self):
+        answer = self.api.call(
+            'POST', '/verifications', {'verification': good.VERIFICATION},
+            token=ADMIN)
+        self.assertEqual(PROJECT, answer.json['verification']['project_id'])
 
     def test_deleting(self):
         answer = self.api.call('DELETE', CHECKPOINT, token=ADMIN)
