@@ -10,6 +10,7 @@ from oslo_middleware import http_proxy_to_wsgi
 from oslo_middleware import request_id
 from oslo_middleware import sizelimit
 
+from karbor_ng import delegation
 from karbor_ng import policy
 from karbor_ng.api import auth as authentication
 from karbor_ng.api import faults
@@ -17,6 +18,7 @@ from karbor_ng.api import health
 from karbor_ng.api import routing
 from karbor_ng.api.v1 import base
 from karbor_ng.api.v1 import routes
+from karbor_ng.operationengine import client as engine_client
 
 
 class _RequestId(request_id.RequestId):
@@ -58,7 +60,8 @@ def make_app(conf, db, client, cloud, protectables, sealer=None, auth=None,
     tools = base.Tools(
         conf=conf, db=db, client=client, cloud=cloud,
         protectables=protectables, enforcer=enforcer, sealer=sealer,
-        health=health.Health(conf, db, broker), document=routes.document())
+        health=health.Health(conf, db, broker), document=routes.document(),
+        engine=engine_client.EngineClient(db, delegation.Delegation(cloud)))
     dispatch = _dispatch(tools)
     wrap = auth or authentication.strategy(conf)
     app = _Public(wrap(authentication.Context(dispatch, enforcer)), dispatch)

@@ -12,6 +12,7 @@ from karbor_ng.policies import protectables
 from karbor_ng.policies import providers
 from karbor_ng.policies import quotas
 from karbor_ng.policies import restores
+from karbor_ng.policies import scheduled_operations
 from karbor_ng.policies import services
 from karbor_ng.policies import triggers
 from karbor_ng.policies import verifications
@@ -22,4 +23,4 @@ def list_rules():
     return list(itertools.chain.from_iterable(
         module.RULES for module in (
             base, plans, protectables, providers, checkpoints, restores,
-            verifications, operation_logs, services, quotas, triggers)))
+            verifications, operation_logs, services, quotas, triggers, scheduled_operations)))

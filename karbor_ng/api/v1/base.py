@@ -44,6 +44,7 @@ class Tools:
     :ivar enforcer: a :class:`karbor_ng.policy.Enforcer`
     :ivar health: a :class:`karbor_ng.api.health.Health`
     :ivar document: the description of the API
+    :ivar engine: a :class:`karbor_ng.operationengine.client.EngineClient`
     :ivar sealer: a :class:`karbor_ng.credentials.Sealer`, or None where
         operations need no credentials
     """
@@ -56,6 +57,7 @@ class Tools:
     enforcer: typing.Any
     health: typing.Any
     document: dict
+    engine: typing.Any
     sealer: typing.Any = None
 
 

@@ -12,6 +12,7 @@ from karbor_ng.api.v1 import protectables
 from karbor_ng.api.v1 import providers
 from karbor_ng.api.v1 import quotas
 from karbor_ng.api.v1 import restores
+from karbor_ng.api.v1 import scheduled_operations
 from karbor_ng.api.v1 import services
 from karbor_ng.api.v1 import triggers
 from karbor_ng.api.v1 import verifications
@@ -26,6 +27,7 @@ CONTROLLERS = {
     'restores': restores.Restores,
     'verifications': verifications.Verifications,
     'triggers': triggers.Triggers,
+    'scheduled_operations': scheduled_operations.ScheduledOperations,
     'operation_logs': operation_logs.OperationLogs,
     'services': services.Services,
     'quotas': quotas.Quotas,
@@ -63,6 +65,17 @@ ROUTES = {
         'GET': 'verifications.list', 'POST': 'verifications.create'},
     'v1/*/verifications/*': {'GET': 'verifications.show'},
     'v1/*/verifications/*/action': {'POST': 'verifications.act'},
+    'v1/*/scheduled_operations': {
+        'GET': 'scheduled_operations.list',
+        'POST': 'scheduled_operations.create'},
+    'v1/*/scheduled_operations/*': {
+        'GET': 'scheduled_operations.show',
+        'PUT': 'scheduled_operations.update',
+        'DELETE': 'scheduled_operations.delete'},
+    'v1/*/scheduled_operations/*/runs': {
+        'GET': 'scheduled_operations.list_runs'},
+    'v1/*/scheduled_operations/*/retention': {
+        'GET': 'scheduled_operations.show_retention'},
     'v1/*/operation_logs': {'GET': 'operation_logs.list'},
     'v1/*/operation_logs/*': {'GET': 'operation_logs.show'},
     'v1/*/os-services': {'GET': 'services.list'},

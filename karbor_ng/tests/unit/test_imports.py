@@ -67,13 +67,28 @@ TABLE = {
         'graph', 'installed', 'context', 'keystone', 'credentials', 'errors',
         'notifications', 'parameters', 'quota', 'resource', 'restore_targets',
         'rpc', 'version'),
+    'operationengine.options': (),
+    'operationengine.retention': (),
+    'operationengine.kinds': ('errors',),
+    'operationengine.operations': (
+        'operationengine.kinds', 'operationengine.retention', 'errors'),
+    'operationengine.own_checkpoints': (
+        'operationengine.retention', 'store', 'errors'),
+    'operationengine.trusts': ('store', 'errors'),
+    'operationengine.client': (
+        'operationengine.kinds', 'operationengine.own_checkpoints',
+        'operationengine.trusts', 'store', 'errors'),
+    'operationengine': (
+        'operationengine.kinds', 'operationengine.own_checkpoints',
+        'operationengine.trusts', 'protection.client', 'store', 'triggers',
+        'quota', 'delegation', 'presence', 'context', 'errors'),
     'api.options': (),
     'api': (
         'api.options', 'store', 'triggers', 'quota', 'keystone', 'context',
         'policy', 'policies', 'protectables', 'previews', 'graph',
-        'resource', 'protection.client',
-        'parameters', 'credentials', 'errors', 'notifications',
-        'restore_targets'),
+        'resource', 'protection.client', 'operationengine.client',
+        'parameters', 'credentials', 'delegation', 'errors',
+        'notifications', 'restore_targets'),
     'cmd': ('conf', 'errors'),
     # What cmd.api is for karbor-api, for other servers: puts it together.
     'api.wsgi': (*TOOLS, 'protection.client', 'api'),
