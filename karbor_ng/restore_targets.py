@@ -243,8 +243,8 @@ class Targets:
         if session is None:
             raise errors.CredentialsError(
                 'This deployment has no cloud to restore into.')
-        session.region_name = (target.auth.get('region_name')
-                               or session.region_name)
+        if target.auth.get('region_name'):
+            session.region_name = target.auth['region_name']
         return session
 
     def _open(self, target):

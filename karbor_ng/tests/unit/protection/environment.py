@@ -149,6 +149,7 @@ class Deployment(fixtures.Fixture):
         self.client = client.ProtectionClient(self.conf, self.db, self.hints)
         self.sealer = credentials.Sealer([credentials.new_key()])
         self.caller = context.Caller('project', 'user', 'req-1')
+        self.cloud = NoSessions()
         self._write_provider()
 
     def _conf(self):
@@ -171,7 +172,7 @@ class Deployment(fixtures.Fixture):
     def worker(self):
         """Return a new worker that is not started."""
         return service.ProtectionService(
-            self.conf, self.db, NoSessions(), self.sealer,
+            self.conf, self.db, self.cloud, self.sealer,
             providers.load_all(self.provider_directory), self.protectables)
 
     def start_worker(self):
