@@ -73,6 +73,20 @@ REQUESTS = [
     ('operation-logs-list', 'GET /operation_logs?status=available', None),
     ('operation-logs-show',
      f'GET /operation_logs/{environment.OPERATION_ID}', None),
+    ('checkpoints-reset',
+     f'PUT {CHECKPOINTS}/{environment.CHECKPOINT_ID}',
+     {'os-resetState': {'state': 'error'}}),
+    ('services-list', 'GET /os-services?binary=karbor-protection', None),
+    ('services-update', f'PUT /os-services/{environment.SERVICE_ID}',
+     {'status': 'disabled', 'disabled_reason': 'Its disk makes noises.'}),
+    ('quotas-update', f'PUT /quotas/{environment.PROJECT}',
+     {'quota': {'plans': 100, 'quota_class': 'gold'}}),
+    ('quotas-show', f'GET /quotas/{environment.PROJECT}', None),
+    ('quotas-detail', f'GET /quotas/{environment.PROJECT}/detail', None),
+    ('quotas-defaults', f'GET /quotas/{environment.PROJECT}/defaults', None),
+    ('quota-classes-update', 'PUT /quota_classes/gold',
+     {'quota_class': {'checkpoints': 500}}),
+    ('quota-classes-show', 'GET /quota_classes/gold', None),
     ('fault', 'POST /plans', {'plan': {'name': 'My 1 tier application'}}),
 ]
 
@@ -81,6 +95,10 @@ _KNOWN = {value for value in vars(environment).values()
 _ID = re.compile('[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}')
 _MOMENT = re.compile(r'\d{4}-\d\d-\d\dT[0-9:.]{15}')
 _DAY = re.compile(r'"\d{4}-\d\d-\d\d"')
+
+
+#: What only administrators may ask for.
+_OF_ADMINS = ('services-', 'quotas-', 'quota-classes-')
 
 
 class SamplesTest(base.BaseTestCase):
@@ -95,7 +113,9 @@ class SamplesTest(base.BaseTestCase):
     def test_samples_are_what_is_answered(self):
         for name, request, body in REQUESTS:
             method, path = request.split(' ')
-            answer = self.api.call(method, path, body)
+            answer = self.api.call(method, path, body, token=(
+                environment.ADMIN if name.startswith(_OF_ADMINS)
+                else environment.OWNER))
             if body is not None and name != 'fault':
                 self._compare(f'{name}-request', body)
             self._compare(f'{name}-response', answer.json)
