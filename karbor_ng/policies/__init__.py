@@ -23,4 +23,5 @@ def list_rules():
     return list(itertools.chain.from_iterable(
         module.RULES for module in (
             base, plans, protectables, providers, checkpoints, restores,
-            verifications, operation_logs, services, quotas, triggers, scheduled_operations)))
+            verifications, operation_logs, services, quotas, triggers,
+            scheduled_operations)))

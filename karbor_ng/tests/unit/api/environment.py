@@ -24,8 +24,8 @@ from karbor_ng.store import operations
 from karbor_ng.store import plans
 from karbor_ng.store import providers
 from karbor_ng.store import restores
-from karbor_ng.store import verifications
 from karbor_ng.store import services
+from karbor_ng.store import verifications
 from karbor_ng.tests import conformance
 from karbor_ng.tests import fixtures as small
 
