@@ -10,6 +10,8 @@ import logging
 import threading
 import uuid
 
+from oslo_db import exception as db_exception
+
 from karbor_ng import version
 from karbor_ng.store import models
 from karbor_ng.store import services
@@ -59,6 +61,9 @@ class Presence:
     def _try(self, function, *args):
         try:
             self._db.write(function, *args)
-        except Exception:
+        except db_exception.DBError as problem:
             # Said again soon; nothing depends on it.
+            LOG.warning('The presence of %s could not be written: %s',
+                        self.id, problem)
+        except Exception:
             LOG.exception('The presence of %s could not be written', self.id)

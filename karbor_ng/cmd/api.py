@@ -15,14 +15,16 @@ from oslo_log import log
 
 from karbor_ng import conf as configuration
 from karbor_ng import errors
+from karbor_ng import presence
 from karbor_ng.api import server
 from karbor_ng.api import wsgi
 from karbor_ng.cmd import systemd
+from karbor_ng.store import session
 
 LOG = logging.getLogger(__name__)
 
 #: What a worker may need beyond its own limit before it is killed.
-_CLOSING_SECONDS = 5
+_CLOSING_SECONDS = 10
 
 
 class Worker(cotyledon.Service):
@@ -35,9 +37,12 @@ class Worker(cotyledon.Service):
         self._timeout = conf.osapi_karbor_graceful_shutdown_timeout
         self._server = server.Server(
             wsgi.load_app(conf), listener, conf.osapi_karbor_threads)
+        self._presence = presence.Presence(
+            conf, session.Database.from_conf(conf), self.name)
 
     def run(self):
         self._server.start()
+        self._presence.start()
         systemd.tell('READY=1')
         LOG.info('Worker %d serves on port %d.', self.worker_id,
                  self._server.port)
@@ -45,6 +50,7 @@ class Worker(cotyledon.Service):
     def terminate(self):
         LOG.info('Worker %d stops.', self.worker_id)
         self._server.stop(self._timeout)
+        self._presence.stop()
         LOG.info('Worker %d has stopped.', self.worker_id)
 
 

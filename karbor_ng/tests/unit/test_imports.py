@@ -92,7 +92,8 @@ TABLE = {
     'cmd': ('conf', 'errors'),
     # What cmd.api is for karbor-api, for other servers: puts it together.
     'api.wsgi': (*TOOLS, 'protection.client', 'api'),
-    'cmd.api': ('cmd', 'conf', 'api', 'api.wsgi', 'errors'),
+    'cmd.api': ('cmd', 'conf', 'api', 'api.wsgi', 'store', 'presence',
+                'errors'),
     'cmd.protection': (*TOOLS, 'protection'),
     'cmd.allinone': (*TOOLS, 'api', 'protection', 'protection.client'),
     'cmd.manage': ('cmd', 'cmd.nouns', 'conf', 'errors'),

@@ -18,6 +18,8 @@ from oslotest import base
 import psutil
 
 from karbor_ng import credentials
+from karbor_ng.store import query
+from karbor_ng.store import services
 from karbor_ng.tests import fixtures as small
 from karbor_ng.tests import fixtures_keystone
 
@@ -110,9 +112,23 @@ class LifeTest(base.BaseTestCase):
 
     def setUp(self):
         super().setUp()
-        self.program = self.useFixture(
-            Program(self.useFixture(small.DatabaseFixture()).url))
+        database = self.useFixture(small.DatabaseFixture())
+        self.db = database.db
+        self.program = self.useFixture(Program(database.url))
         self.program.wait_until_ready()
+
+    def test_it_is_a_service_while_it_lives(self):
+        until = time.monotonic() + PATIENCE_SECONDS
+        while len(self.db.read(services.list)) < 2:
+            self.assertLess(time.monotonic(), until, self.program.log())
+            time.sleep(0.1)
+        self.assertEqual({'karbor-api'}, {
+            found.service.binary for found in self.db.read(services.list)})
+        self.program.process.send_signal(signal.SIGTERM)
+        self.program.process.wait(PATIENCE_SECONDS)
+        self.assertEqual([], self.db.read(services.list))
+        self.assertEqual(1, len(self.db.read(
+            services.hosts, query.Page(sort=(('id', 'asc'),)))))
 
     def test_life(self):
         token = {'X-Auth-Token': 'user:project'}
