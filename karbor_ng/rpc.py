@@ -62,7 +62,7 @@ class Broker:
         connection = kombu.Connection(
             transport='pyamqp', hostname=host.hostname, port=host.port,
             userid=host.username, password=host.password,
-            virtual_host=virtual_host or '/', ssl=self._ssl(),
+            virtual_host=virtual_host or '/', ssl=self._ssl(host),
             connect_timeout=self.PATIENCE)
         with contextlib.closing(connection):
             try:
@@ -72,7 +72,7 @@ class Broker:
                 return str(problem) or type(problem).__name__
         return None
 
-    def _ssl(self):
+    def _ssl(self, host):
         """Return what oslo.messaging's options say about TLS."""
         group = self._conf.oslo_messaging_rabbit
         if not group.ssl:
@@ -81,7 +81,8 @@ class Broker:
                  'certfile': group.ssl_cert_file}
         if group.ssl_ca_file:
             given.update(ca_certs=group.ssl_ca_file,
-                         cert_reqs=ssl.CERT_REQUIRED)
+                         cert_reqs=ssl.CERT_REQUIRED,
+                         server_hostname=host.hostname)
         return {name: value for name, value in given.items() if value} or True
 
 
