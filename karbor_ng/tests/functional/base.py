@@ -6,6 +6,7 @@ import concurrent.futures
 import contextlib
 import errno
 import fcntl
+import functools
 import hashlib
 import json
 import os
@@ -19,6 +20,9 @@ from keystoneauth1 import adapter
 from keystoneauth1 import exceptions as keystone_exceptions
 import openstack
 from oslotest import base
+import requests
+
+from karbor_ng.tests import conformance
 
 ROOT = pathlib.Path(__file__).parents[3]
 STACK = ROOT / '.stack'
@@ -91,6 +95,25 @@ def _next_data(file, start):
         return None
 
 
+class Karbor(adapter.Adapter):
+    """A karbor, each of whose answers is held against its description."""
+
+    def request(self, url, method, **kwargs):
+        answer = super().request(url, method, **kwargs)
+        prefix, version, path = answer.request.url.partition('/v1/')
+        _description(prefix).check(method, version + path,
+                                   answer.status_code, answer.headers,
+                                   answer.content)
+        return answer
+
+
+@functools.cache
+def _description(prefix):
+    """Return what the service at this address says about itself."""
+    answer = requests.get(f'{prefix}/v1/openapi.json', timeout=30)
+    return conformance.Description(answer.json())
+
+
 class User:
     """A user of the stack's cloud and of its karbor.
 
@@ -104,7 +127,7 @@ class User:
         os.environ['OS_CLIENT_CONFIG_FILE'] = str(STACK / 'clouds.yaml')
         self.cloud = openstack.connect(cloud=name, auth=auth)
         self.project_id = self.cloud.current_project_id
-        self.karbor = adapter.Adapter(
+        self.karbor = Karbor(
             self.cloud.session, service_type='data-protect',
             interface='public', raise_exc=False)
 

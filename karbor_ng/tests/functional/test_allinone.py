@@ -10,7 +10,6 @@ import subprocess
 import sys
 
 import fixtures
-from keystoneauth1 import adapter
 
 from karbor_ng.tests.functional import base
 
@@ -42,7 +41,7 @@ class AllInOneTestCase(base.StackTestCase):
             lambda: re.search(r'http://\S+', self.output.read_text()), 60,
             what='the URL of karbor-all-in-one')
         url = found.group()
-        self.demo.karbor = adapter.Adapter(
+        self.demo.karbor = base.Karbor(
             self.demo.cloud.session, endpoint_override=url, raise_exc=False)
         self.provider = base.wait(
             lambda: self.request('GET', '/providers')['providers'],
@@ -62,7 +61,7 @@ class UsersTest(AllInOneTestCase):
         self.assertEqual([], self.request('GET', '/plans')['plans'])
         for name in ('demo2', 'admin', 'demo_reader'):
             other = base.User(name)
-            other.karbor = adapter.Adapter(
+            other.karbor = base.Karbor(
                 other.cloud.session, endpoint_override=url, raise_exc=False)
             self.request('GET', '/plans', expect=403, user=other)
         self.assertEqual(0, self.end(self.process, signal.SIGTERM))
