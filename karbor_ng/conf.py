@@ -44,6 +44,7 @@ OWNERS = (
     'karbor_ng.restore_targets',
     'karbor_ng.store.session',
     'karbor_ng.triggers',
+    'karbor_ng.operationengine.options',
     'karbor_ng.api.options',
     'karbor_ng.api.health',
     'karbor_ng.protection.options',

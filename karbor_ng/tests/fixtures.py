@@ -357,7 +357,9 @@ def trigger_values(**values):
     """Return columns of a trigger that fires each hour."""
     return {'id': new_id(), 'project_id': PROJECT, 'user_id': 'user',
             'name': 'Each hour', 'type': 'time',
-            'properties': {'format': 'crontab', 'pattern': '0 * * * *'},
+            'properties': {'format': 'crontab', 'pattern': '0 * * * *',
+                           'start_time': '2026-01-01 00:00:00',
+                           'window': '900'},
             'next_run_at': MOMENT, **values}
 
 
