@@ -6,6 +6,7 @@ import itertools
 
 from karbor_ng.policies import base
 from karbor_ng.policies import checkpoints
+from karbor_ng.policies import copies
 from karbor_ng.policies import operation_logs
 from karbor_ng.policies import plans
 from karbor_ng.policies import protectables
@@ -22,6 +23,6 @@ def list_rules():
     """Return the defaults of all rules."""
     return list(itertools.chain.from_iterable(
         module.RULES for module in (
-            base, plans, protectables, providers, checkpoints, restores,
-            verifications, operation_logs, services, quotas, triggers,
-            scheduled_operations)))
+            base, plans, protectables, providers, checkpoints, copies,
+            restores, verifications, operation_logs, services, quotas,
+            triggers, scheduled_operations)))

@@ -322,10 +322,12 @@ class ProtectionClient:
         for source in found:
             operation_ids.append(str(uuid.uuid4()))
             pairs.append((source.id, self._queue_copy(
-                session, caller, source, target, operation_ids[-1])))
+                session, caller, source, target, operation_ids[-1],
+                parameters)))
         return pairs, operation_ids, parameters
 
-    def _queue_copy(self, session, caller, source, target, operation_id):
+    def _queue_copy(self, session, caller, source, target, operation_id,
+                    parameters):
         quota.check_checkpoints(session, self._conf, caller.project_id)
         checkpoint = checkpoints.create(session, {
             'id': str(uuid.uuid4()), 'project_id': caller.project_id,
@@ -336,7 +338,9 @@ class ProtectionClient:
             'copied_from': source.id,
             'data_time': source.data_time or source.created_at})
         self._queue(session, caller, operation_id, 'copy', checkpoint,
-                    source_checkpoint_id=source.id, credentials=None)
+                    source_checkpoint_id=source.id, credentials=None,
+                    extra_info={'copied_from': source.id,
+                                'parameters': parameters})
         return checkpoint.id
 
     def abort_checkpoint(self, caller, checkpoint_id, provider_id=None):

@@ -25,8 +25,8 @@ _PLANNED = base.thing('PlannedResource', {
 CHECKPOINT = base.thing('Checkpoint', {
     'id': base.UUID,
     'project_id': base.TEXT,
-    'status': {'enum': ['protecting', 'available', 'error', 'deleting',
-                        'deleted', 'error-deleting']},
+    'status': {'enum': ['protecting', 'wait_copying', 'copying', 'available',
+                        'error', 'deleting', 'deleted', 'error-deleting']},
     'protection_plan': base.thing('ProtectionPlan', {
         'id': base.UUID,
         'name': base.TEXT,
@@ -39,6 +39,8 @@ CHECKPOINT = base.thing('Checkpoint', {
     'created_at': base.DAY,
     'created_at_time': base.MOMENT,
     'finished_at_time': base.MOMENT_OR_NULL,
+    'copied_from': base.UUID_OR_NULL,
+    'data_time': base.MOMENT,
     'resources': {'type': 'array', 'items': base.thing('CheckpointResource', {
         'id': base.TEXT,
         'type': base.TEXT,

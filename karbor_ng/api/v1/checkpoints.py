@@ -127,6 +127,9 @@ def view(checkpoint, resources):
         'created_at': checkpoint.created_at.date().isoformat(),
         'created_at_time': base.moment(checkpoint.created_at),
         'finished_at_time': base.moment(checkpoint.finished_at),
+        'copied_from': checkpoint.copied_from,
+        'data_time': base.moment(checkpoint.data_time
+                                 or checkpoint.created_at),
         'resources': [_resource_view(row) for row in resources],
     }
 

@@ -6,6 +6,7 @@ import functools
 
 from karbor_ng.api import openapi
 from karbor_ng.api.v1 import checkpoints
+from karbor_ng.api.v1 import copies
 from karbor_ng.api.v1 import operation_logs
 from karbor_ng.api.v1 import plans
 from karbor_ng.api.v1 import protectables
@@ -24,6 +25,7 @@ CONTROLLERS = {
     'protectables': protectables.Protectables,
     'plans': plans.Plans,
     'checkpoints': checkpoints.Checkpoints,
+    'copies': copies.Copies,
     'restores': restores.Restores,
     'verifications': verifications.Verifications,
     'triggers': triggers.Triggers,
@@ -43,6 +45,8 @@ ROUTES = {
     'v1/*/providers/*': {'GET': 'providers.show'},
     'v1/*/providers/*/checkpoints': {
         'GET': 'checkpoints.list', 'POST': 'checkpoints.create'},
+    # Before the ids: this is none.
+    'v1/*/providers/*/checkpoints/action': {'POST': 'copies.create'},
     'v1/*/providers/*/checkpoints/*': {
         'GET': 'checkpoints.show', 'PUT': 'checkpoints.reset',
         'DELETE': 'checkpoints.delete'},

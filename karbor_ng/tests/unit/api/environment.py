@@ -283,6 +283,7 @@ def _add_checkpoints(session, shared):
         small.resource_values(
             type=kind, id=resource_id, name=name, in_plan=in_plan,
             status='available', progress=100, size=size,
+            plugin='karbor-noop-protection-plugin',
             saved={'backup_id': f'backup of {name}', 'not_included': left})
         for kind, resource_id, name, in_plan, size, left in (
             (SERVER, APP_SERVER, 'App server', True, None, []),

@@ -25,6 +25,8 @@ RESTORE = {'provider_id': PROVIDER_ID, 'checkpoint_id': CHECKPOINT_ID,
            'parameters': {}}
 VERIFICATION = {'provider_id': PROVIDER_ID, 'checkpoint_id': CHECKPOINT_ID,
                 'parameters': {}}
+COPY = {'plan_id': PLAN_ID, 'parameters': {},
+        'target_provider_id': environment.SECOND_PROVIDER_ID}
 CHECKPOINTS = f'/providers/{PROVIDER_ID}/checkpoints'
 LONG = 'x' * 256
 DEEP = b'[' * 100000
@@ -229,6 +231,22 @@ RESTORES = [
      'restore.parameters'),
 ]
 
+COPIES = [
+    ('no plan', {'plan_id': GONE}, 'copy.plan_id is missing'),
+    ('malformed plan', {'plan_id': 'x'}, 'copy.plan_id must be a UUID'),
+    ('no target', {'target_provider_id': GONE},
+     'copy.target_provider_id is missing'),
+    ('null target', {'target_provider_id': None},
+     'copy.target_provider_id'),
+    ('unknown target', {'target_provider_id': PLAN_ID},
+     f'target_provider_id: provider {PLAN_ID} is not there'),
+    ('unknown field', {'target': PROVIDER_ID},
+     'copy has an unknown field "target"'),
+    ('text as copy parameters', {'parameters': 'a'}, 'copy.parameters'),
+    ('unknown copy parameters', {'parameters': {VOLUME: {'a': 1}}},
+     'parameters: '),
+]
+
 
 def _bodies(method, path, noun, good, changes):
     for name, change, named in changes:
@@ -286,6 +304,8 @@ class BodyTest(testscenarios.WithScenarios, base.BaseTestCase):
         *_texts('POST', '/plans', 'plan'),
         *_texts('PUT', f'/plans/{PLAN_ID}', 'plan'),
         *_texts('POST', CHECKPOINTS, 'checkpoint'),
+        *_bodies('POST', f'{CHECKPOINTS}/action', 'copy', COPY, COPIES),
+        *_texts('POST', f'{CHECKPOINTS}/action', 'copy'),
         *_texts('POST', '/restores', 'restore'),
         *_texts('POST', '/verifications', 'verification'),
     ]
@@ -319,6 +339,7 @@ class GoodBodyTest(testscenarios.WithScenarios, base.BaseTestCase):
         self.api.add_history()
         for path, body in (('/plans', {'plan': PLAN}),
                            (CHECKPOINTS, {'checkpoint': CHECKPOINT}),
+                           (f'{CHECKPOINTS}/action', {'copy': COPY}),
                            ('/restores', {'restore': RESTORE})):
             answer = self.api.call('POST', path, body)
             self.assertEqual(200, answer.status_int, answer.text)
@@ -442,7 +463,7 @@ class PathTest(testscenarios.WithScenarios, base.BaseTestCase):
             ('GET', '/list', 404),
             ('GET', '/triggers', 404),
             ('GET', '/scheduled_operations', 404),
-            ('POST', f'{CHECKPOINTS}/action', 405),
+            ('GET', f'{CHECKPOINTS}/action', 405),
             ('GET', '/plans/' + 'x' * 5000, 400),
             ('BREW', '/plans', 405),
             ('POST', f'/plans/{PLAN_ID}', 405),

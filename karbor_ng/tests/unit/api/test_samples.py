@@ -87,6 +87,10 @@ REQUESTS = [
     ('quota-classes-update', 'PUT /quota_classes/gold',
      {'quota_class': {'checkpoints': 500}}),
     ('quota-classes-show', 'GET /quota_classes/gold', None),
+    ('copies-create', f'POST {CHECKPOINTS}/action',
+     {'copy': {
+         'plan_id': PLAN_ID, 'parameters': {},
+         'target_provider_id': environment.SECOND_PROVIDER_ID}}),
     ('fault', 'POST /plans', {'plan': {'name': 'My 1 tier application'}}),
 ]
 

@@ -62,6 +62,8 @@ ANSWERS = [
     ('POST restores', '/restores', {'restore': good.RESTORE},
      200, 403, 403, 404),
     ('GET restores/*', f'/restores/{RESTORE_ID}', None, 200, 200, 403, 404),
+    ('POST providers/*/checkpoints/action', f'{good.CHECKPOINTS}/action',
+     {'copy': good.COPY}, 200, 403, 403, 404),
     ('POST restores/*/action',
      f'/restores/{environment.RUNNING_RESTORE_ID}/action', {'abort': {}},
      200, 403, 403, 404),
