@@ -58,9 +58,10 @@ NOUN = verb.Noun('The database of the services.', {
         'Print which schema the database has, or "none".'),
     'purge': verb.Verb(
         purge_rows,
-        'Remove rows of deleted checkpoints, of ended restores, and of '
-        'ended operations with their steps and externals. What deleting or '
-        'restoring a checkpoint needs stays. Services may run meanwhile.',
+        'Remove rows of deleted checkpoints, of ended restores and '
+        'verifications, and of ended operations with their steps and '
+        'externals. What deleting or restoring a checkpoint needs stays. '
+        'Services may run meanwhile.',
         ((('--age-in-days',), {
             'type': verb.at_least(0), 'required': True, 'metavar': 'DAYS',
             'help': 'Only what has ended so many days ago or earlier.'}),

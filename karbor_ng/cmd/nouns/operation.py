@@ -14,8 +14,9 @@ STATES = ('queued', 'running', 'failed', 'done')
 _LISTED = ('id', 'type', 'state', 'age', 'owner', 'lease', 'attempt',
            'checkpoint_id', 'error_info')
 _SHOWN = ('id', 'type', 'state', 'project_id', 'user_id', 'request_id',
-          'provider_id', 'plan_id', 'checkpoint_id', 'restore_id', 'owner',
-          'attempt', 'resume_count', 'abort_requested', 'error_info')
+          'provider_id', 'plan_id', 'checkpoint_id', 'restore_id',
+          'verification_id', 'owner', 'attempt', 'resume_count',
+          'abort_requested', 'error_info')
 _TIMES = ('created_at', 'started_at', 'lease_until', 'ended_at')
 _STEP = ('resource_type', 'resource_id', 'hook', 'state', 'attempt',
          'seconds', 'result')
@@ -29,6 +30,7 @@ _INSTEAD = {
                'has made',
     'restore': 'restore checkpoint {operation.checkpoint_id} again; what the '
                'failed restore had made is removed, or in its reasons',
+    'verify': 'verify checkpoint {operation.checkpoint_id} again',
     'delete': 'delete checkpoint {operation.checkpoint_id} again: it goes on '
               'with what is left',
 }
@@ -70,14 +72,14 @@ def resume(conf):
 
 
 def abort(conf):
-    """Ask that a protect or restore ends, and what it made is removed."""
+    """Ask that an operation ends, and what it made is removed."""
     db = verb.database(conf)
     operation = db.read(operations.get, conf.noun.id)
     if not db.write(operations.request_abort, operation.id):
         raise errors.Conflict(
             f'Operation {operation.id}, {operation.type}, is '
-            f'{operation.state}: only protect and restore operations can be '
-            f'aborted, while they are queued or running.')
+            f'{operation.state}: only {", ".join(operations.ABORTABLE)} can '
+            f'be aborted, while they are queued or running.')
     print('It is asked to end: see "operation show" in some seconds.')
 
 
@@ -165,9 +167,9 @@ NOUN = verb.Noun('What services work on, for all projects.', {
         (_ID, verb.FORMAT)),
     'abort': verb.Verb(
         abort,
-        'Ask that a protect or restore operation ends: its worker removes '
+        'Ask that an operation ends that deletes nothing: its worker removes '
         'what was made so far, and the checkpoint ends as error, the '
-        'restore as failed. Users may ask for it too.',
+        'restore or the verification as failed. Users may ask for it too.',
         (_ID,)),
     'resume': verb.Verb(
         resume,

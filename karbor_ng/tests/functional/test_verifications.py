@@ -1,0 +1,187 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); see LICENSE.
+# SPDX-License-Identifier: Apache-2.0
+"""Verifications of real backups and real banks: what is broken is named."""
+
+import json
+import os
+import pathlib
+import uuid
+
+from karbor_ng.tests.functional import base
+from karbor_ng.tests.functional import client
+
+IMAGE = 'OS::Glance::Image'
+BANK = base.STACK / 'bank' / 'karbor'
+#: Three parts in the bank.
+MEBIBYTES = 70
+
+
+class VerificationTestCase(base.StackTestCase):
+    """A checkpoint of an image, whose data is in the bank, and a volume."""
+
+    def verify(self, path, status='success', parameters=None):
+        """Verify a checkpoint; return the verification as it ended."""
+        _, _, provider, _, checkpoint_id = path.split('/')
+        made = self.request('POST', '/verifications', {'verification': {
+            'provider_id': provider, 'checkpoint_id': checkpoint_id,
+            'parameters': parameters or {}}})['verification']
+
+        def look():
+            found = self.request(
+                'GET', f'/verifications/{made["id"]}')['verification']
+            return None if found['status'] == 'started' else found
+        found = base.wait(look, 300, what=f'verification of {path}')
+        self.assertEqual(status, found['status'], json.dumps(found))
+        return found
+
+    def check_log(self, verification, status):
+        log, = self.request(
+            'GET', f'/operation_logs?verification_id={verification["id"]}'
+        )['operation_logs']
+        self.assertEqual(('verify', status),
+                         (log['operation_type'], log['status']))
+        return log['error_info']
+
+    def protected(self):
+        """Make and protect an image and a volume; return the path."""
+        self.image = self.demo.cloud.image.create_image(
+            name=f'test-{uuid.uuid4().hex[:8]}',
+            data=os.urandom(MEBIBYTES * base.MIB), disk_format='raw',
+            container_format='bare', validate_checksum=False)
+        self.addCleanup(self.demo.cloud.image.delete_image, self.image.id,
+                        ignore_missing=True)
+        self.volume = self.demo.create_volume(os.urandom(base.MIB))
+        self.addCleanup(self.demo.delete_volume, self.volume.id)
+        plan = self.request('POST', '/plans', {'plan': {
+            'name': 'functional', 'provider_id': base.FILESYSTEM_PROVIDER,
+            'parameters': {}, 'resources': [
+                {'id': self.image.id, 'type': IMAGE, 'name': 'image'},
+                {'id': self.volume.id, 'type': base.VOLUME,
+                 'name': 'volume'}]}})['plan']['id']
+        self.addCleanup(self.remove_plan, self.demo, plan)
+        path = self.protect(plan)
+        self.ended(path)
+        return path
+
+    def manifest(self, path):
+        """Return the checkpoint's manifest, read past karbor."""
+        return json.loads((BANK / 'checkpoints' / self.demo.project_id
+                           / path.rpartition('/')[2]
+                           / 'manifest.json').read_text())
+
+
+class VerificationTest(VerificationTestCase):
+
+    def test_what_breaks_is_named(self):
+        path = self.protected()
+        found = self.verify(path)
+        self.assertEqual(
+            {f'{IMAGE}#{self.image.id}': 'available',
+             f'{base.VOLUME}#{self.volume.id}': 'available'},
+            found['resources_status'])
+        self.assertEqual({}, found['resources_reason'])
+        self.assertIsNone(self.check_log(found, 'success'))
+        self.check_damaged_part(path)
+        self.check_vanished_backup(path)
+        self.delete(path)
+
+    def check_damaged_part(self, path):
+        """One bit of the bank, and back again."""
+        part = self.parts(path)[1]
+        _flip(part)
+        found = self.verify(path, 'failed')
+        reason = found['resources_reason'][f'{IMAGE}#{self.image.id}']
+        self.assertIn(f'"{part.relative_to(BANK)}" is damaged', reason)
+        self.assertEqual(
+            'available',
+            found['resources_status'][f'{base.VOLUME}#{self.volume.id}'])
+        self.assertIn(str(part.relative_to(BANK)),
+                      self.check_log(found, 'failed'))
+        _flip(part)
+        self.verify(path)
+
+    def parts(self, path):
+        image, = [item for item in self.manifest(path)['resources']
+                  if item['type'] == IMAGE]
+        parts = [BANK / item['key'] for item in image['objects']]
+        self.assertEqual(3, len(parts), parts)
+        return parts
+
+    def check_vanished_backup(self, path):
+        """Somebody deletes in Cinder what the checkpoint needs."""
+        backup, = self.demo.backups_of(self.volume.id)
+        volumes = self.demo.cloud.block_storage
+        volumes.delete_backup(backup.id)
+        base.wait(lambda: volumes.find_backup(backup.id) is None,
+                  what=f'backup {backup.id} gone')
+        found = self.verify(path, 'failed')
+        self.assertIn(
+            backup.id,
+            found['resources_reason'][f'{base.VOLUME}#{self.volume.id}'])
+        self.assertEqual('available', found['resources_status'][
+            f'{IMAGE}#{self.image.id}'])
+
+    def test_chains_and_others(self):
+        """Of an incremental backup all is looked at that it builds on."""
+        volume = self.demo.create_volume(os.urandom(base.MIB))
+        self.addCleanup(self.demo.delete_volume, volume.id)
+        plan = self.create_plan([volume])
+        paths = []
+        for _ in range(2):
+            paths.append(self.protect(plan))
+            self.ended(paths[-1])
+        newest = max(self.demo.backups_of(volume.id),
+                     key=lambda backup: backup.created_at)
+        self.assertTrue(newest.is_incremental)
+        for path in paths:
+            self.verify(path, parameters={base.VOLUME: {}})
+        self.check_refusals(paths[0])
+        for path in reversed(paths):
+            self.delete(path)
+
+    def check_refusals(self, path):
+        _, _, provider, _, checkpoint_id = path.split('/')
+        good = {'provider_id': provider, 'checkpoint_id': checkpoint_id}
+        self.request('POST', '/verifications', {'verification': dict(
+            good, parameters={base.VOLUME: {'depth': 1}})}, expect=400)
+        self.request('POST', '/verifications', {'verification': good},
+                     expect=404, user=base.User('demo2'))
+        self.request('POST', '/verifications', {'verification': good},
+                     expect=403, user=base.User('demo_reader'))
+
+
+def _flip(path):
+    """Change a bit in the middle of a file, as disks do."""
+    with pathlib.Path(path).open('r+b') as file:
+        file.seek(path.stat().st_size // 2)
+        byte = file.read(1)
+        file.seek(-1, os.SEEK_CUR)
+        file.write(bytes([byte[0] ^ 1]))
+
+
+class ClientTest(client.VolumeTestCase):
+    """Karbor's command lines, unmodified."""
+
+    def test_verification(self):
+        path, made = self.make_checkpoint(self.make_plan(self.volume))
+        self.ended(path)
+        verification = self.shell.fields(
+            'verification', 'create', base.NOOP_PROVIDER, made['id'])
+        self.assertEqual('started', verification['status'])
+        answered = base.wait(lambda: self._ended(verification['id']),
+                             what='the end of the verification')
+        self.assertEqual('success', answered['status'])
+        self.same_whole(self.shell.fields(
+            'verification', 'show', verification['id']), answered)
+        row, = self.listed('verification', {verification['id']},
+                           '--status', 'success', '--sort', 'id:asc')
+        self.same(row, answered)
+        said = self.shell.say(
+            'verification', 'create', base.NOOP_PROVIDER, made['id'],
+            '--parameters-json', '{"OS::Cinder::Volume": {"depth": 1}}',
+            code=1)
+        self.assertIn('depth', said)
+
+    def _ended(self, verification_id):
+        found = self.one(f'/verifications/{verification_id}', 'verification')
+        return found['status'] != 'started' and found
