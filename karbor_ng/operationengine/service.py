@@ -107,11 +107,11 @@ class OperationEngine:
 
     def turn(self):
         """Do once all that there is to do now; never raises."""
-        steps = [self._runner.settle, self._retainer.retain,
-                 self._sweep_trusts]
+        # What has ended makes room for what begins.
+        steps = [self._runner.settle]
         if not self._is_disabled():
-            steps = [self._scheduler.tick, self._runner.start, *steps]
-        for step in steps:
+            steps += [self._scheduler.tick, self._runner.start]
+        for step in (*steps, self._retainer.retain, self._sweep_trusts):
             try:
                 step(self._is_stopping)
             except Exception:

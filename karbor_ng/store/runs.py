@@ -96,9 +96,12 @@ def lock_due(session, run_ids):
 
 def running(session, scheduled_operation_ids):
     """Return ``{scheduled operation id: run}`` of what goes on."""
-    rows = session.execute(sa.select(Run).where(
-        Run.state == 'started',
-        Run.scheduled_operation_id.in_(scheduled_operation_ids))).scalars()
+    rows = session.execute(
+        sa.select(Run)
+        .join(Operation, Operation.scheduled_run_id == Run.id)
+        .where(Run.state == 'started',
+               Run.scheduled_operation_id.in_(scheduled_operation_ids),
+               Operation.state.in_(('queued', 'running')))).scalars()
     return {row.scheduled_operation_id: row for row in rows}
 
 

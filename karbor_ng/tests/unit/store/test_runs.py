@@ -71,6 +71,10 @@ class RunsTest(fixtures.DatabaseTest):
         self.write(lambda session: query.change(
             session, runs.Run, {'state': state}, runs.Run.id == run.id))
 
+    def _end(self, operation):
+        self.write(operations.claim, operation.id, 'worker', 60)
+        self.write(operations.finish, operation.id, 1, 'done')
+
     def test_only_what_is_due_is_locked(self):
         first, second = self.due(0, 1)
         self._set(first, 'started')
@@ -92,8 +96,15 @@ class RunsTest(fixtures.DatabaseTest):
             self.read(runs.get, first.id)))
 
     def test_running(self):
-        first, _second = self.due(0, 1)
-        self._set(first, 'started')
+        first, second = self.due(0, 1)
+        for run in (first, second):
+            self._set(run, 'started')
+        going = self.write(operations.create, fixtures.operation_values(
+            scheduled_run_id=first.id))
+        self._end(self.write(
+            operations.create, fixtures.operation_values(
+                scheduled_run_id=second.id)))
+        self.assertEqual('queued', going.state)
         found = self.read(runs.running, [self.row.id, 'x'])
         self.assertEqual({self.row.id: first.id}, {
             key: run.id for key, run in found.items()})
@@ -106,8 +117,7 @@ class RunsTest(fixtures.DatabaseTest):
             scheduled_run_id=first.id))
         done = self.write(operations.create, fixtures.operation_values(
             scheduled_run_id=second.id))
-        self.write(operations.claim, done.id, 'worker', 60)
-        self.write(operations.finish, done.id, 1, 'done')
+        self._end(done)
         self.assertEqual(
             [(second.id, done.id), (third.id, None)],
             [(run.id, operation and operation.id)
