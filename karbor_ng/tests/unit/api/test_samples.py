@@ -73,6 +73,10 @@ REQUESTS = [
     ('operation-logs-list', 'GET /operation_logs?status=available', None),
     ('operation-logs-show',
      f'GET /operation_logs/{environment.OPERATION_ID}', None),
+    ('copies-create', f'POST {CHECKPOINTS}/action',
+     {'copy': {
+         'plan_id': PLAN_ID, 'parameters': {},
+         'target_provider_id': environment.SECOND_PROVIDER_ID}}),
     ('checkpoints-reset',
      f'PUT {CHECKPOINTS}/{environment.CHECKPOINT_ID}',
      {'os-resetState': {'state': 'error'}}),
@@ -87,10 +91,6 @@ REQUESTS = [
     ('quota-classes-update', 'PUT /quota_classes/gold',
      {'quota_class': {'checkpoints': 500}}),
     ('quota-classes-show', 'GET /quota_classes/gold', None),
-    ('copies-create', f'POST {CHECKPOINTS}/action',
-     {'copy': {
-         'plan_id': PLAN_ID, 'parameters': {},
-         'target_provider_id': environment.SECOND_PROVIDER_ID}}),
     ('fault', 'POST /plans', {'plan': {'name': 'My 1 tier application'}}),
 ]
 
