@@ -72,16 +72,20 @@ class ShortTokens(fixtures.Fixture):
     """That Keystone, as long as the fixture is in use.
 
     :param seconds: for which its tokens live
+    :param port: where it listens; None for any free one
+    :ivar url: of it
     """
 
-    def __init__(self, seconds):
+    def __init__(self, seconds, port=None):
         super().__init__()
         self._seconds = seconds
+        self._port = port
 
     def _setUp(self):
         folder = pathlib.Path(self.useFixture(fixtures.TempDir()).path)
         self._configure(folder)
-        self._address = f'127.0.0.1:{_free_port()}'
+        self._address = f'127.0.0.1:{self._port or _free_port()}'
+        self.url = f'http://{self._address}/v3'
         with open(folder / 'log', 'wb') as log:
             self._process = subprocess.Popen(
                 self._command(), cwd=folder, stdin=subprocess.DEVNULL,
@@ -93,10 +97,7 @@ class ShortTokens(fixtures.Fixture):
 
     def token(self, user):
         """Return a new token of one of the stack's users."""
-        return _token(user, self._url())
-
-    def _url(self):
-        return f'http://{self._address}/v3'
+        return _token(user, self.url)
 
     def _configure(self, folder):
         theirs = (base.STACK / 'etc' / 'keystone' / 'keystone.conf').read_text()
@@ -115,7 +116,7 @@ class ShortTokens(fixtures.Fixture):
         end = time.monotonic() + PATIENCE_SECONDS
         while time.monotonic() < end and self._process.poll() is None:
             try:
-                keystone_session.Session().get(self._url(), timeout=5)
+                keystone_session.Session().get(self.url, timeout=5)
                 return
             except exceptions.ConnectionError:
                 time.sleep(0.2)
