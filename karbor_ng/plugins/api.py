@@ -211,14 +211,16 @@ class Operation:
     :ivar resource: the :class:`Resource` this is about
     :ivar parameters: dict, valid against the schema, defaults applied
     :ivar session: keystoneauth session with the user's rights, or None
-        where the deployment has no cloud
+        where the deployment has no cloud; while restoring it can be one of
+        another project, or another cloud
     :ivar bank: the resource's own section of the bank: write data there
         while protecting, read it while restoring
     :ivar saved: dict of JSON values: written with the end of each hook,
         put into the manifest, and there again when restoring and deleting.
         Some keys mean something to the frame: ``size`` (bytes of backup),
-        ``backup_id``, ``parent_backup`` and ``chain_id`` (how backups build
-        on each other), and what :meth:`note`, :meth:`leave_out` and
+        ``backup_id`` (of what lies in the cloud and not in the bank, so
+        that it can only be restored where it is), ``parent_backup`` and
+        ``chain_id`` (how backups build on each other), and what :meth:`note`, :meth:`leave_out` and
         :meth:`put_stream` keep there under ``notes``, ``not_included`` and
         ``streams``
     :ivar restored: while restoring, ``{original id: new id}`` of the

@@ -14,6 +14,7 @@ import uuid
 
 from oslotest import base
 
+from karbor_ng import credentials
 from karbor_ng.api.v1 import routes
 from karbor_ng.tests.unit.api import environment
 from karbor_ng.tests.unit.api.environment import CHECKPOINT_ID
@@ -77,6 +78,13 @@ REQUESTS = [
      {'copy': {
          'plan_id': PLAN_ID, 'parameters': {},
          'target_provider_id': environment.SECOND_PROVIDER_ID}}),
+    ('restores-elsewhere', 'POST /restores',
+     {'restore': {
+         'provider_id': PROVIDER_ID, 'checkpoint_id': CHECKPOINT_ID,
+         'restore_target': 'https://cloud.example:5000/v3',
+         'restore_auth': {'type': 'password', 'username': 'demo',
+                          'password': 'secret', 'project_name': 'demo'},
+         'parameters': {}}}),
     ('checkpoints-reset',
      f'PUT {CHECKPOINTS}/{environment.CHECKPOINT_ID}',
      {'os-resetState': {'state': 'error'}}),
@@ -110,7 +118,10 @@ class SamplesTest(base.BaseTestCase):
 
     def setUp(self):
         super().setUp()
-        self.api = self.useFixture(environment.Api())
+        self.api = self.useFixture(environment.Api(
+            sealer=credentials.Sealer([credentials.new_key()])))
+        self.api.set('allowed', ['https://cloud.example:5000'],
+                     'restore_targets')
         self.api.add_history()
         self._ids = {}
 
