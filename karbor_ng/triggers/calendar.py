@@ -155,15 +155,16 @@ def _event(pattern):
         component = cal.Component.from_ical(text)
     except (ValueError, KeyError, IndexError) as exc:
         raise errors.Invalid(
-            f'not a calendar: {str(exc).splitlines()[0][:128]}') from None
+            f'not a calendar: {str(exc).splitlines()[0][:90]}') from None
     events = component.walk('VEVENT')
     if len(events) != 1:
         raise errors.Invalid('there must be one VEVENT (BEGIN:VEVENT, '
                              f'RRULE:..., END:VEVENT), and not {len(events)}')
     event, = events
     for name, problem in event.errors:
-        if name in ('RRULE', 'RDATE', 'EXDATE', 'DTSTART'):
-            raise errors.Invalid(f'{name} is wrong: {str(problem)[:128]}')
+        if name in (None, 'RRULE', 'RDATE', 'EXDATE', 'DTSTART'):
+            raise errors.Invalid(
+                f'{name or "a line"} is wrong: {str(problem)[:90]}')
     for name in _REFUSED:
         if name in event:
             raise errors.Invalid(f'{name} is not supported')

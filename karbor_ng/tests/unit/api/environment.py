@@ -25,6 +25,7 @@ from karbor_ng.store import plans
 from karbor_ng.store import providers
 from karbor_ng.store import restores
 from karbor_ng.store import services
+from karbor_ng.store import triggers
 from karbor_ng.store import verifications
 from karbor_ng.tests import conformance
 from karbor_ng.tests import fixtures as small
@@ -49,12 +50,15 @@ RESTORE_ID = '22b82aa7-9179-4c71-bba2-caf5c0e68db7'
 RUNNING_RESTORE_ID = '0c8e2f5b-9f0e-4a55-8d36-7d1f0b1f9c11'
 VERIFICATION_ID = '6d0b5c6e-1f53-4f0e-8b7a-54a4f7f3c0d2'
 RUNNING_VERIFICATION_ID = 'b2f6a1de-8b0c-4a0e-9a67-3c1e2d7f9a44'
+TRIGGER_ID = '2a9ce1f3-cc1a-4516-9435-0ebb13caa398'
 OPERATION_ID = '7a16c731-0658-47dd-aa3b-98ee21830e23'
 SERVICE_ID = '1'
 SYSTEM_VOLUME = '25336116-f38e-4c22-81ad-e9b7bd71ba51'
 DATA_VOLUME = '33b6bb0b-1157-4e66-8553-1c9e14b1c7ba'
 RESTORED_VOLUME = 'a1b7f0f2-6f7c-4c62-9c0e-5f2f5dbb2a10'
 APP_SERVER = 'cb4ef2ff-10f5-46c9-bce4-cf7a49c65a01'
+TRIGGER = {'format': 'crontab', 'pattern': '0 9 * * *',
+           'start_time': '2030-01-01T08:30:00', 'window': '3600'}
 GONE_BACKUP = 'Its backup does not exist in Cinder any more.'
 NOT_INCLUDED = 'Snapshots of the volume.'
 MOMENT = datetime.datetime(2025, 11, 21, 8, 30, 15, 123456,
@@ -237,6 +241,12 @@ def _add_history(session, project_id):
               'provider_id': PROVIDER_ID, 'created_at': MOMENT}
     plans.create(session, {**shared, **PLAN, 'status': 'suspended'})
     _add_checkpoints(session, shared)
+    triggers.create(session, {
+        'id': TRIGGER_ID, 'project_id': project_id, 'user_id': 'demo',
+        'name': 'My backup trigger', 'type': 'time', 'properties': TRIGGER,
+        'next_run_at': datetime.datetime(
+            2030, 1, 1, 9, tzinfo=datetime.timezone.utc),
+        'created_at': MOMENT})
     services.seen(session, {
         'id': 'node-1:a', 'binary': 'karbor-protection', 'host': 'node-1',
         'version': '1.0', 'started_at': MOMENT})

@@ -166,6 +166,77 @@ VERIFICATIONS = [
     ('text as verification parameters', {'parameters': 'x'},
      'verification.parameters'),
 ]
+TRIGGER = {'name': 't', 'type': 'time', 'properties': {
+    'format': 'crontab', 'pattern': '0 9 * * *'}}
+
+
+def crontab(**properties):
+    return {'properties': {'format': 'crontab', 'pattern': '0 9 * * *',
+                           **properties}}
+
+
+def calendar(*lines):
+    return {'properties': {'format': 'calendar', 'pattern': '\n'.join(
+        ['BEGIN:VEVENT', *lines, 'END:VEVENT'])}}
+
+
+TRIGGERS = [
+    ('no name', {'name': GONE}, 'trigger_info.name'),
+    ('blank name', {'name': ' '}, 'trigger_info.name'),
+    ('no type', {'type': GONE}, 'trigger_info.type'),
+    ('other type', {'type': 'event'}, 'trigger_info.type'),
+    ('list as type', {'type': ['time']}, 'trigger_info.type'),
+    ('no properties', {'properties': GONE}, 'trigger_info.properties'),
+    ('empty properties', {'properties': {}}, 'format is missing'),
+    ('text as properties', {'properties': 'x'}, 'trigger_info.properties'),
+    ('own id', {'id': PLAN_ID}, 'id'),
+]
+#: What is wrong when triggers are created and when they are changed.
+PROPERTIES = [
+    ('no format', {'properties': {'pattern': '0 9 * * *'}},
+     'trigger_info.properties.format is missing'),
+    ('other format', crontab(format='cron'),
+     'trigger_info.properties.format must be one of crontab, calendar'),
+    ('no pattern', {'properties': {'format': 'crontab'}},
+     'trigger_info.properties.pattern is missing'),
+    ('number as pattern', crontab(pattern=5),
+     'trigger_info.properties.pattern'),
+    ('empty pattern', crontab(pattern=''),
+     'trigger_info.properties.pattern'),
+    ('long pattern', crontab(pattern='x' * 20001),
+     'trigger_info.properties.pattern'),
+    ('one long word as pattern', crontab(pattern='x' * 20000),
+     'trigger_info.properties.pattern: there must be five fields'),
+    ('fields of one long word', crontab(pattern=f'{"x" * 999} * * * *'),
+     'trigger_info.properties.pattern: the field minute is wrong'),
+    ('a long line of an event', calendar('x' * 9999),
+     'trigger_info.properties.pattern: a line is wrong'),
+    ('a long part of a rule', calendar(f'RRULE:FREQ={"x" * 9999}'),
+     'trigger_info.properties.pattern: RRULE is wrong'),
+    ('a rule with an unknown part', calendar(
+        f'RRULE:FREQ=DAILY;{"X" * 999}=1'),
+     'trigger_info.properties.pattern: RRULE has an unknown part'),
+    ('a rule that never comes true', calendar(
+        'RRULE:FREQ=YEARLY;BYMONTH=2;BYMONTHDAY=30'),
+     'trigger_info.properties.pattern: RRULE never comes true'),
+    ('too often', crontab(pattern='*/5 * * * *'), '300 seconds later'),
+    ('unknown property', crontab(timeformat='x'), 'timeformat'),
+    ('other zone', crontab(timezone='Mars'),
+     'trigger_info.properties.timezone'),
+    ('number as time', crontab(start_time=5),
+     'trigger_info.properties.start_time'),
+    ('no time', crontab(end_time='tomorrow'),
+     'trigger_info.properties.end_time'),
+    ('end before the start', crontab(
+        start_time='2030-01-02 00:00:00', end_time='2030-01-01 00:00:00'),
+     'trigger_info.properties.end_time'),
+    ('short window', crontab(window=1),
+     'trigger_info.properties.window must be a whole number of seconds'),
+    ('list as window', crontab(window=[900]),
+     'trigger_info.properties.window'),
+    ('fraction as window', crontab(window=900.5),
+     'trigger_info.properties.window'),
+]
 TOKEN = {'type': 'token', 'token': 'secret'}
 RESTORES = [
     ('restore without provider', {'provider_id': GONE},
@@ -301,6 +372,13 @@ class BodyTest(testscenarios.WithScenarios, base.BaseTestCase):
         *_bodies('POST', '/restores', 'restore', RESTORE, RESTORES),
         *_bodies('POST', '/verifications', 'verification', VERIFICATION,
                  VERIFICATIONS),
+        *_bodies('POST', '/triggers', 'trigger_info', TRIGGER,
+                 [*TRIGGERS, *PROPERTIES]),
+        *_bodies('PUT', f'/triggers/{environment.TRIGGER_ID}',
+                 'trigger_info', {}, PROPERTIES),
+        *_texts('POST', '/triggers', 'trigger_info'),
+        *_texts('PUT', f'/triggers/{environment.TRIGGER_ID}',
+                'trigger_info'),
         *_texts('POST', '/plans', 'plan'),
         *_texts('PUT', f'/plans/{PLAN_ID}', 'plan'),
         *_texts('POST', CHECKPOINTS, 'checkpoint'),
@@ -461,7 +539,9 @@ class PathTest(testscenarios.WithScenarios, base.BaseTestCase):
             ('GET', '/plans//', 404),
             ('GET', '/plans/_route', 400),
             ('GET', '/list', 404),
-            ('GET', '/triggers', 404),
+            ('GET', '/triggers/x', 400),
+            ('PUT', '/triggers/x', 400),
+            ('DELETE', '/triggers/x', 400),
             ('GET', '/scheduled_operations', 404),
             ('GET', f'{CHECKPOINTS}/action', 405),
             ('GET', '/plans/' + 'x' * 5000, 400),

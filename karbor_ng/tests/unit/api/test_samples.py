@@ -99,13 +99,37 @@ REQUESTS = [
     ('quota-classes-update', 'PUT /quota_classes/gold',
      {'quota_class': {'checkpoints': 500}}),
     ('quota-classes-show', 'GET /quota_classes/gold', None),
+    ('triggers-create', 'POST /triggers',
+     {'trigger_info': {
+         'name': 'Sunday nights', 'type': 'time',
+         'properties': {'format': 'calendar', 'timezone': 'Europe/Berlin',
+                        'pattern': 'BEGIN:VEVENT\n'
+                                   'RRULE:FREQ=WEEKLY;BYDAY=SU;BYHOUR=2\n'
+                                   'END:VEVENT',
+                        'start_time': '2030-01-01T02:30:00',
+                        'window': 1800}}}),
+    ('triggers-dry-run', 'POST /triggers?dry_run=true&runs=2',
+     {'trigger_info': {
+         'name': 'Weekdays', 'type': 'time',
+         'properties': {'format': 'crontab', 'pattern': '0 22 * * MON-FRI',
+                        'timezone': 'Europe/Berlin',
+                        'start_time': '2030-01-01T02:30:00'}}}),
+    ('triggers-list', 'GET /triggers?name=my', None),
+    ('triggers-show', f'GET /triggers/{environment.TRIGGER_ID}?runs=2', None),
+    ('triggers-update', f'PUT /triggers/{environment.TRIGGER_ID}?runs=2',
+     {'trigger_info': {
+         'name': 'Later in the morning',
+         'properties': {'format': 'crontab', 'pattern': '0 10 * * *',
+                        'start_time': '2030-01-01 08:30:00',
+                        'window': '3600'}}}),
     ('fault', 'POST /plans', {'plan': {'name': 'My 1 tier application'}}),
 ]
 
 _KNOWN = {value for value in vars(environment).values()
           if isinstance(value, str)}
 _ID = re.compile('[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}')
-_MOMENT = re.compile(r'\d{4}-\d\d-\d\dT[0-9:.]{15}')
+#: Those of the future are whole seconds, and stay.
+_MOMENT = re.compile(r'\d{4}-\d\d-\d\dT[0-9:]{8}\.(?!000000)[0-9]{6}')
 _DAY = re.compile(r'"\d{4}-\d\d-\d\d"')
 
 

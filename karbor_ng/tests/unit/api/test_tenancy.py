@@ -20,6 +20,7 @@ from karbor_ng.tests.unit.api.environment import READER
 from karbor_ng.tests.unit.api.environment import RESTORE_ID
 from karbor_ng.tests.unit.api.environment import SERVER
 from karbor_ng.tests.unit.api.environment import STRANGER
+from karbor_ng.tests.unit.api.environment import TRIGGER_ID
 from karbor_ng.tests.unit.api.environment import VERIFICATION_ID
 
 NOBODY = f'guest:{PROJECT}:guest'
@@ -90,12 +91,20 @@ ANSWERS = [
      200, 200, 403, 200),
     ('PUT quota_classes/*', '/quota_classes/default',
      {'quota_class': {'plans': 7}}, 403, 403, 403, 403),
+    ('GET triggers', '/triggers', None, 200, 200, 403, 200),
+    ('POST triggers', '/triggers', {'trigger_info': good.TRIGGER},
+     200, 403, 403, 200),
+    ('GET triggers/*', f'/triggers/{TRIGGER_ID}', None, 200, 200, 403, 404),
+    ('PUT triggers/*', f'/triggers/{TRIGGER_ID}',
+     {'trigger_info': {'name': 'other'}}, 200, 403, 403, 404),
+    ('DELETE triggers/*', f'/triggers/{TRIGGER_ID}', None,
+     200, 403, 403, 404),
     ('GET operation_logs', '/operation_logs', None, 200, 200, 403, 200),
     ('GET operation_logs/*', f'/operation_logs/{OPERATION_ID}', None,
      200, 200, 403, 404),
 ]
 SECRETS = (PLAN_ID, CHECKPOINT_ID, RESTORE_ID, VERIFICATION_ID,
-           OPERATION_ID, PROJECT)
+           TRIGGER_ID, OPERATION_ID, PROJECT)
 
 
 class MatrixTest(testscenarios.WithScenarios, base.BaseTestCase):
