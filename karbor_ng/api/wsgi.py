@@ -24,15 +24,13 @@ import threading
 
 from oslo_config import cfg
 from oslo_log import log
-import oslo_messaging
 
 from karbor_ng import conf as configuration
-from karbor_ng import credentials
 from karbor_ng import errors
-from karbor_ng import keystone
 from karbor_ng import protectables
 from karbor_ng import rpc
 from karbor_ng.api import app
+from karbor_ng.cmd import deployment
 from karbor_ng.protection import client
 from karbor_ng.store import schema
 from karbor_ng.store import session
@@ -63,26 +61,14 @@ def check(conf):
     try:
         schema.check(db)
         _make_app(conf, db)
-        _load_cloud(conf)[0].check_service_user()
+        deployment.load_cloud(conf)[0].check_service_user()
     finally:
         db.dispose()
 
 
-def _load_cloud(conf):
-    """Return the cloud, and what seals credentials: None without a cloud."""
-    if conf.auth_strategy == 'noauth':
-        return keystone.NoCloud(), None
-    cloud = keystone.Cloud(conf)
-    cloud.service_session()
-    return cloud, credentials.Sealer.from_conf(conf)
-
-
 def _make_app(conf, db):
-    cloud, sealer = _load_cloud(conf)
-    try:
-        transport = rpc.transport(conf)
-    except oslo_messaging.MessagingException as exc:
-        raise errors.ConfigError(f'transport_url: {exc}') from exc
+    cloud, sealer = deployment.load_cloud(conf)
+    transport = deployment.load_transport(conf)
     front_door = client.ProtectionClient(
         conf, db, rpc.ProtectionHints(transport))
     return app.make_app(conf, db, front_door, cloud,

@@ -1,6 +1,6 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); see LICENSE.
 # SPDX-License-Identifier: Apache-2.0
-"""karbor-all-in-one: API and protection in one process, for a single user.
+"""karbor-all-in-one: all services in one process, for a single user.
 
 Nothing to set up but the cloud: database, bank and provider file are made in
 a directory of the user's own. It works with the user's own credentials, so
@@ -28,6 +28,7 @@ from karbor_ng import protectables
 from karbor_ng.api import app
 from karbor_ng.api import server
 from karbor_ng.api import single_user
+from karbor_ng.operationengine import service as engine_service
 from karbor_ng.protection import client
 from karbor_ng.protection import providers
 from karbor_ng.protection import service
@@ -132,21 +133,25 @@ class AllInOne:
         self._service = service.ProtectionService(
             conf, self._db, cloud, None, _load_providers(conf), known)
         # The service hears of operations directly, by the same methods.
+        front_door = client.ProtectionClient(conf, self._db, self._service)
+        self._engine = engine_service.OperationEngine(
+            conf, self._db, cloud, None, front_door)
         application = app.make_app(
-            conf, self._db,
-            client.ProtectionClient(conf, self._db, self._service), cloud,
-            known, auth=lambda inner: single_user.SingleUserAuth(inner, cloud))
+            conf, self._db, front_door, cloud, known,
+            auth=lambda inner: single_user.SingleUserAuth(inner, cloud))
         self._server = server.Server(application, listener,
                                      conf.osapi_karbor_threads)
         self.url = f'http://{ADDRESS}:{self._server.port}/v1/{cloud.project_id}'
 
     def start(self):
         self._service.start()
+        self._engine.start()
         self._server.start()
 
     def stop(self):
         """Answer requests, end or put down what is being worked on."""
         self._server.stop(_REQUEST_SECONDS)
+        self._engine.stop()
         self._service.stop()
         self._db.dispose()
 

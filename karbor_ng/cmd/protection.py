@@ -7,20 +7,16 @@ import sys
 
 import cotyledon
 from oslo_config import cfg
-from oslo_db import exception as db_exception
 from oslo_log import log
-import oslo_messaging
 
 from karbor_ng import conf as configuration
-from karbor_ng import credentials
 from karbor_ng import errors
-from karbor_ng import keystone
 from karbor_ng import protectables
 from karbor_ng import rpc
+from karbor_ng.cmd import deployment
 from karbor_ng.cmd import systemd
 from karbor_ng.protection import providers
 from karbor_ng.protection import service
-from karbor_ng.store import schema
 from karbor_ng.store import session
 
 LOG = logging.getLogger(__name__)
@@ -65,19 +61,10 @@ def load_service(conf):
     :raises errors.ConfigError: the configuration is incomplete or wrong
     """
     db = session.Database.from_conf(conf)
-    cloud, sealer = _load_cloud(conf)
+    cloud, sealer = deployment.load_cloud(conf)
     found = providers.load_all(conf.protection.provider_config_dir)
     known = None if sealer is None else protectables.Protectables()
     return service.ProtectionService(conf, db, cloud, sealer, found, known)
-
-
-def _load_cloud(conf):
-    """Return the cloud, and what opens credentials: None without a cloud."""
-    if conf.auth_strategy == 'noauth':
-        return keystone.NoCloud(), None
-    cloud = keystone.Cloud(conf)
-    cloud.service_session()
-    return cloud, credentials.Sealer.from_conf(conf)
 
 
 def check(conf):
@@ -85,25 +72,8 @@ def check(conf):
 
     :raises errors.ConfigError: it can not; says what to do
     """
-    cloud, _sealer = _load_cloud(conf)
-    _check_database(conf)
-    try:
-        rpc.transport(conf)
-    except oslo_messaging.exceptions.MessagingException as problem:
-        raise errors.ConfigError(f'transport_url: {problem}') from problem
-    cloud.check_service_user()
+    deployment.check(conf)
     _check_banks(providers.load_all(conf.protection.provider_config_dir))
-
-
-def _check_database(conf):
-    db = session.Database.from_conf(conf)
-    try:
-        schema.check(db)
-    except db_exception.DBError as problem:
-        raise errors.ConfigError(
-            f'The database can not be used: {problem}') from problem
-    # The worker must not share a connection with this process.
-    db.dispose()
 
 
 def _check_banks(found):

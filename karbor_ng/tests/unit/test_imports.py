@@ -91,11 +91,17 @@ TABLE = {
         'notifications', 'restore_targets'),
     'cmd': ('conf', 'errors'),
     # What cmd.api is for karbor-api, for other servers: puts it together.
-    'api.wsgi': (*TOOLS, 'protection.client', 'api'),
+    'api.wsgi': (*TOOLS, 'cmd.deployment', 'protection.client', 'api'),
     'cmd.api': ('cmd', 'conf', 'api', 'api.wsgi', 'store', 'presence',
                 'errors'),
-    'cmd.protection': (*TOOLS, 'protection'),
-    'cmd.allinone': (*TOOLS, 'api', 'protection', 'protection.client'),
+    'cmd.deployment': (
+        'credentials', 'errors', 'keystone', 'rpc', 'store'),
+    'cmd.protection': (*TOOLS, 'cmd.deployment', 'protection'),
+    'cmd.operationengine': (
+        *TOOLS, 'cmd.deployment', 'operationengine', 'protection.client',
+        'triggers'),
+    'cmd.allinone': (*TOOLS, 'api', 'operationengine', 'protection',
+                     'protection.client'),
     'cmd.manage': ('cmd', 'cmd.nouns', 'conf', 'errors'),
     # Each noun of karbor-manage goes straight to those who do its work.
     'cmd.nouns': (*TOOLS, 'bank', 'context', 'protection',
