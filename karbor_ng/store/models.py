@@ -113,6 +113,7 @@ class Plan(Base):
 
     __tablename__ = 'plans'
     __table_args__ = (
+        _ordered('plans_by_age'),
         _ordered('plans_by_project', 'project_id'),
         _ordered('plans_by_name', 'project_id', 'name'),
         _ordered('plans_by_description', 'project_id', 'description'),
@@ -212,6 +213,7 @@ class Restore(Base):
 
     __tablename__ = 'restores'
     __table_args__ = (
+        _ordered('restores_by_age'),
         _ordered('restores_by_project', 'project_id'),
         _ordered('restores_by_status', 'project_id', 'status'),
         sa.Index('restores_by_checkpoint', 'checkpoint_id'),
@@ -255,6 +257,7 @@ class Verification(Base):
 
     __tablename__ = 'verifications'
     __table_args__ = (
+        _ordered('verifications_by_age'),
         _ordered('verifications_by_project', 'project_id'),
         _ordered('verifications_by_status', 'project_id', 'status'),
         _ordered('verifications_by_checkpoint', 'checkpoint_id'),
@@ -293,6 +296,7 @@ class Operation(Base):
 
     __tablename__ = 'operations'
     __table_args__ = (
+        _ordered('operations_by_age'),
         _ordered('operations_by_project', 'project_id'),
         _ordered('operations_by_plan', 'plan_id'),
         _ordered('operations_by_state', 'project_id', 'state'),
@@ -458,6 +462,7 @@ class Trigger(Base):
 
     __tablename__ = 'triggers'
     __table_args__ = (
+        _ordered('triggers_by_age'),
         _ordered('triggers_by_project', 'project_id'),
         _ordered('triggers_by_name', 'project_id', 'name'),
         _ordered('triggers_by_type', 'project_id', 'type'),
@@ -505,6 +510,7 @@ class ScheduledOperation(Base):
 
     __tablename__ = 'scheduled_operations'
     __table_args__ = (
+        _ordered('scheduled_operations_by_age'),
         _ordered('scheduled_operations_by_project', 'project_id'),
         _ordered('scheduled_operations_by_name', 'project_id', 'name'),
         _ordered('scheduled_operations_by_type', 'project_id',

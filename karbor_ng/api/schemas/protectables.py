@@ -4,7 +4,7 @@
 
 from karbor_ng.api.schemas import base
 
-TYPES = base.envelope_of({'protectable_type': base.TEXTS})
+TYPES = base.page('protectable_type', base.TEXT)
 
 TYPE = base.one('protectable_type', base.thing('ProtectableType', {
     'name': base.TEXT,

@@ -13,6 +13,7 @@ _LISTED = listing.Query(
     {'checkpoint_id': base_schemas.UUID, 'plan_id': base_schemas.UUID,
      'restore_id': base_schemas.UUID, 'provider_id': base_schemas.UUID,
      'verification_id': base_schemas.UUID,
+     'scheduled_operation_id': base_schemas.UUID,
      'status': base_schemas.TEXT, 'operation_type': base_schemas.TEXT},
     {'created_at': 'created_at', 'id': 'id', 'status': 'state',
      'operation_type': 'type'})

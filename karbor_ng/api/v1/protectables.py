@@ -6,6 +6,7 @@ The clouds themselves are asked, in this process and with the caller's own
 rights.
 """
 
+import collections
 import re
 
 from karbor_ng import errors
@@ -15,6 +16,9 @@ from karbor_ng.api.schemas import base as base_schemas
 from karbor_ng.api.schemas import protectables as schemas
 from karbor_ng.api.v1 import base
 
+#: Types are few, and their names are their ids.
+_TYPES = listing.Query({}, {'name': 'name', 'id': 'id'},
+                       default_sort=(('name', 'asc'),))
 _FILTERS = ('name', 'status')
 _FIND = {'parameters': {
     'type': 'string', 'contentMediaType': 'application/json',
@@ -30,6 +34,8 @@ _OLD_PAIR = re.compile(r"'([^'\\]*)': '([^'\\]*)'")
 _OLD_MAPPING = re.compile(
     rf"\{{(?:{_OLD_PAIR.pattern}(?:, {_OLD_PAIR.pattern})*)?\}}")
 
+_Type = collections.namedtuple('_Type', 'id name')
+
 
 class Protectables(base.Controller):
     """Types of resources, and the resources of the caller's project."""
@@ -38,10 +44,14 @@ class Protectables(base.Controller):
         super().__init__(tools)
         self._protectables = tools.protectables
 
-    @base.verb(schemas.TYPES)
+    @base.verb(schemas.TYPES, query=_TYPES)
     def list(self, req, resp):
         self._require(req, 'protectable:get_all')
-        return {'protectable_type': self._protectables.types()}
+        wanted = _TYPES.read(req, self._conf)
+        types = [_Type(name, name) for name in self._protectables.types()]
+        return wanted.answer('protectable_type',
+                             _sorted_page(types, wanted.page),
+                             lambda one: one.name)
 
     @base.verb(schemas.TYPE)
     def show(self, req, resp, resource_type):
