@@ -24,6 +24,7 @@ from karbor_ng.protection import restore
 from karbor_ng.protection import streams
 from karbor_ng.protection import verify
 from karbor_ng.store import operations
+from karbor_ng.store import trusts
 
 LOG = logging.getLogger(__name__)
 
@@ -85,8 +86,20 @@ class Attempt:
 
     def open_session(self):
         """:raises errors.CredentialsError: the credentials are of no use"""
-        self.session = self._open_session()
+        try:
+            self.session = self._open_session()
+        except errors.TrustError as problem:
+            self._give_up_trust(problem)
+            raise
         self.has_access = True
+
+    def _give_up_trust(self, problem):
+        """Let nothing be started any more with a trust that is refused."""
+        ids = self.tools.db.write(trusts.give_up, problem.trust_id,
+                                  str(problem))
+        if ids:
+            LOG.warning('Scheduled operations %s are disabled: %s',
+                        ', '.join(ids), problem)
 
     def _open_session(self):
         operation, tools = self.operation, self.tools

@@ -149,6 +149,9 @@ def _karbor(product):
                               _answers('karbor', '/')),
         'karbor-protection': Service(
             [product / 'bin' / 'karbor-protection', *conf], _publishes),
+        'karbor-operationengine': Service(
+            [product / 'bin' / 'karbor-operationengine', *conf],
+            _is_seen('karbor-operationengine')),
     }
 
 
@@ -221,6 +224,22 @@ def _publishes():
     except RuntimeError:
         return False
     return int(offered) >= len(list(files.iterdir()))
+
+
+def _is_seen(binary):
+    """Since its start the service has written that it lives."""
+    def well():
+        if not processes.leader(binary):
+            return False
+        try:
+            return databases.query(
+                'SELECT count(*) > 0 FROM karbor.services '
+                f"WHERE `binary` = '{binary}' "
+                f"AND started_at >= '{_utc(processes.began(binary))}'"
+            ) == ['1']
+        except RuntimeError:
+            return False
+    return well
 
 
 def _utc(seconds):
