@@ -204,8 +204,12 @@ class Operation:
     only left out of the checkpoint, with the reason: none of its hooks runs
     any more, and what it has made is removed. In a restore this goes for
     all that the plan does not name; parents find it missing in
-    :attr:`restored`, and raise if they can not do without it. Objects are
-    new for each hook: what a later hook needs goes into :attr:`saved`.
+    :attr:`restored`, and raise if they can not do without it. When
+    verifying, it says that a restore would do so. Objects are new for each
+    hook: what a later hook needs goes into :attr:`saved`.
+
+    A hook that verifies raises what it finds to be wrong; the data in the
+    bank is read by the frame. What it makes is removed at the end.
 
     :ivar plugin: the :class:`Protection` (its ``conf`` has the options)
     :ivar resource: the :class:`Resource` this is about
@@ -214,21 +218,21 @@ class Operation:
         where the deployment has no cloud; while restoring it can be one of
         another project, or another cloud
     :ivar bank: the resource's own section of the bank: write data there
-        while protecting, read it while restoring
+        while protecting, read it while restoring and verifying
     :ivar saved: dict of JSON values: written with the end of each hook,
         put into the manifest, and there again when restoring and deleting.
         Some keys mean something to the frame: ``size`` (bytes of backup),
         ``backup_id`` (of what lies in the cloud and not in the bank, so
         that it can only be restored where it is), ``parent_backup`` and
-        ``chain_id`` (how backups build on each other), and what :meth:`note`, :meth:`leave_out` and
-        :meth:`put_stream` keep there under ``notes``, ``not_included`` and
-        ``streams``
+        ``chain_id`` (how backups build on each other), and what
+        :meth:`note`, :meth:`leave_out` and :meth:`put_stream` keep there
+        under ``notes``, ``not_included`` and ``streams``
     :ivar restored: while restoring, ``{original id: new id}`` of the
         resources that are restored by now (children are, in
         ``on_complete``)
     :ivar externals: what exists because of this resource, oldest first:
-        the operation's own things; when deleting, those of the protect
-        operation
+        the operation's own things; when deleting or verifying, those of the
+        protect operation
     :ivar checkpoint_id: the checkpoint
     :ivar operation_id: the running operation
     :ivar project_id: the project that owns the checkpoint

@@ -4,6 +4,7 @@
 
 import hashlib
 import json
+import pathlib
 import threading
 import time
 
@@ -22,6 +23,7 @@ from karbor_ng.store import steps
 from karbor_ng.store import verifications
 from karbor_ng.tests.unit.protection import environment
 from karbor_ng.tests.unit.protection import test_bank_import
+from karbor_ng.tests.unit.protection import test_copy
 from karbor_ng.tests.unit.protection import test_stream_life
 
 DISK = test_bank_import.DISK
@@ -551,3 +553,22 @@ class HashTest(VerifyTestCase):
         rows = self.verify(checkpoint_id, 'failed')
         self.assertIn('is damaged: its SHA-256', rows['d1'].reason)
         self.assertIn('differ about its saved', rows['d1'].reason)
+
+
+class CopyTest(test_copy.CopyTestCase):
+    """A copy stands for itself."""
+
+    def verify(self, checkpoint_id):
+        return self.site.verified(self.site.verify(checkpoint_id)).status
+
+    def test_original_and_copy(self):
+        self.site.start_worker()
+        plan_id, original = self.protected()
+        copied = self.copied(plan_id).id
+        self.assertEqual(['success'] * 2, [
+            self.verify(original), self.verify(copied)])
+        part = pathlib.Path(self.site.path, 'target', 'karbor',
+                            self.files(below='streams')[-1])
+        flip(part)
+        self.assertEqual(['success', 'failed'], [
+            self.verify(original), self.verify(copied)])
