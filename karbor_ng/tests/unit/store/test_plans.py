@@ -3,8 +3,11 @@
 """Plans in rows."""
 
 from karbor_ng import errors
+from karbor_ng.store import checkpoints
+from karbor_ng.store import models
 from karbor_ng.store import plans
 from karbor_ng.store import query
+from karbor_ng.store import scheduled_operations
 from karbor_ng.tests import fixtures
 
 
@@ -83,3 +86,59 @@ class PlansTest(fixtures.DatabaseTest):
         self.assertRaises(errors.NotFound, self.write, plans.delete, plan.id,
                           fixtures.OTHER_PROJECT)
         self.assertEqual(plan.id, self.read(plans.get, plan.id).id)
+
+    def test_delete_with_checkpoints(self):
+        plan = self.plan()
+        made = self.write(checkpoints.create,
+                          fixtures.checkpoint_values(plan_id=plan.id))
+        self.write(plans.delete, plan.id)
+        self.assertEqual(plan.id, self.read(checkpoints.get, made.id).plan_id)
+
+
+class UsedTest(fixtures.DatabaseTest):
+    """Plans that scheduled operations use."""
+
+    def setUp(self):
+        super().setUp()
+        self.plan = self.write(plans.create, fixtures.plan_values())
+        self.trigger_id = fixtures.new_id()
+        self.write(lambda session: session.add(models.Trigger(
+            id=self.trigger_id, project_id=fixtures.PROJECT, name='nightly',
+            type='time', properties={})))
+
+    def schedule(self):
+        def insert(session):
+            plan = plans.hold(session, self.plan.id, fixtures.PROJECT)
+            return scheduled_operations.create(session, {
+                'id': fixtures.new_id(), 'project_id': fixtures.PROJECT,
+                'name': 'nightly', 'operation_type': 'protect',
+                'trigger_id': self.trigger_id, 'plan_id': plan.id,
+                'provider_id': plan.provider_id, 'definition': {}}).id
+        return self.write(insert)
+
+    def test_they_stay_until_nobody_uses_them(self):
+        users = [self.schedule() for _ in range(2)]
+        problem = self.assertRaises(errors.InUse, self.write, plans.delete,
+                                    self.plan.id)
+        for user in users:
+            self.assertIn(user, str(problem))
+            self.write(scheduled_operations.delete, user)
+        self.write(plans.delete, self.plan.id)
+
+    def test_another_plan_goes(self):
+        self.schedule()
+        other = self.write(plans.create, fixtures.plan_values())
+        self.write(plans.delete, other.id)
+
+    def test_either_is_first(self):
+        """Nothing is ever scheduled for a plan that is gone."""
+        for _ in range(10):
+            self.plan = self.write(plans.create, fixtures.plan_values())
+            made, gone = fixtures.together(
+                self.schedule,
+                lambda: self.write(plans.delete, self.plan.id))
+            if gone is None:
+                self.assertIsInstance(made, errors.NotFound)
+            else:
+                self.assertIsInstance(gone, errors.InUse)
+                self.assertIn(made, str(gone))
