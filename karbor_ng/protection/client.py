@@ -440,21 +440,13 @@ def _restorable(session, checkpoint, parameters, target):
 
 def _refuse_outside_bank(session, checkpoint):
     """:raises errors.Conflict: it has backups that can not be taken away"""
-    rows = checkpoints.outside_bank(session, checkpoint.id)
+    rows = copies.outside_bank(session, [checkpoint.id], _MOST_NAMED)
     if rows:
+        names = ', '.join(f'{row.type} {row.id}' for row in rows)
         raise errors.Conflict(
             f'Checkpoint {checkpoint.id} can only be restored in its own '
             f'project of this cloud, without restore_target and restore_auth: '
-            f'the backups of {_named(rows)} are in the cloud and not in the '
-            f'bank.')
-
-
-def _named(rows):
-    """Return resources as a text, not longer than people read."""
-    names = [f'{row.type} {row.id}' for row in rows[:_MOST_NAMED]]
-    if len(rows) > _MOST_NAMED:
-        names.append(f'{len(rows) - _MOST_NAMED} more')
-    return ', '.join(names)
+            f'the backups of {names} are in the cloud and not in the bank.')
 
 
 def _refuse_unavailable(checkpoint, what):

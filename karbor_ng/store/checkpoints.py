@@ -135,18 +135,6 @@ def change_resources(session, checkpoint_id, values):
                  Resource.checkpoint_id == checkpoint_id)
 
 
-def outside_bank(session, checkpoint_id):
-    """Return the resource rows whose backups lie in a cloud.
-
-    Only there, and only by those who may use them, can they be read.
-    """
-    return session.execute(
-        sa.select(Resource.type, Resource.id, Resource.name)
-        .where(Resource.checkpoint_id == checkpoint_id,
-               Resource.backup_id.isnot(None))
-        .order_by(Resource.type, Resource.id)).all()
-
-
 def spoil_resources(session, checkpoint_id, reason):
     """Let what is, or would have become, a backup be none any more."""
     query.change(session, Resource, {'status': 'error', 'reason': reason},

@@ -437,14 +437,17 @@ class FencingTest(OperationTest):
 class EndTest(OperationTest):
 
     def test_finish(self):
-        operation_id = self.operation(credentials='sealed')
+        operation_id = self.operation(credentials='sealed',
+                                      target_credentials='sealed too')
         self.claim(operation_id)
-        self.assertEqual('sealed', self.get(operation_id).credentials)
+        row = self.get(operation_id)
+        self.assertEqual(('sealed', 'sealed too'),
+                         (row.credentials, row.target_credentials))
         self.write(operations.finish, operation_id, 1, 'failed', 'no space')
         row = self.get(operation_id)
-        self.assertEqual(('failed', 'no space', None, None, None), (
+        self.assertEqual(('failed', 'no space', None, None, None, None), (
             row.state, row.error_info, row.owner, row.lease_until,
-            row.credentials))
+            row.credentials, row.target_credentials))
         self.assertGreaterEqual(row.ended_at, row.started_at)
 
     def test_finish_twice(self):
