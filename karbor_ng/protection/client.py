@@ -289,8 +289,8 @@ class ProtectionClient:
         :raises errors.NotFound: no such plan in the caller's project, or
             nobody has loaded its provider
         :raises errors.Invalid: another provider, one that nobody has
-            loaded or that can not restore what would be copied, wrong
-            parameters, no available checkpoint
+            loaded or that has other plugins, wrong parameters,
+            no available checkpoint
         :raises errors.Conflict: not all of the data lies in the bank
         :raises errors.OverQuota: too many checkpoints
         """
@@ -545,11 +545,11 @@ def _target(session, provider, target_provider_id):
 def _refuse_uncopyable(session, target, checkpoint_ids):
     """Refuse what could not be restored afterwards."""
     for kind, plugin in copies.types(session, checkpoint_ids):
-        if ('restore' not in target.capabilities.get(kind, ())
-                or (target.plugins or {}).get(kind) != plugin):
+        if (target.plugins or {}).get(kind) != plugin:
             raise errors.Invalid(
-                f'target_provider_id: provider {target.id} can not restore '
-                f'{kind} that plugin {plugin} has protected')
+                f'target_provider_id: provider {target.id} has no plugin '
+                f'{plugin} for {kind}, which has protected it and could '
+                f'restore it')
     rows = copies.outside_bank(session, checkpoint_ids, _MOST_NAMED)
     if rows:
         names = '; '.join(

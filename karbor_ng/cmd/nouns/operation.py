@@ -15,8 +15,8 @@ _LISTED = ('id', 'type', 'state', 'age', 'owner', 'lease', 'attempt',
            'checkpoint_id', 'error_info')
 _SHOWN = ('id', 'type', 'state', 'project_id', 'user_id', 'request_id',
           'provider_id', 'plan_id', 'checkpoint_id', 'restore_id',
-          'verification_id', 'owner', 'attempt', 'resume_count',
-          'abort_requested', 'error_info')
+          'verification_id', 'source_checkpoint_id', 'owner', 'attempt',
+          'resume_count', 'abort_requested', 'error_info')
 _TIMES = ('created_at', 'started_at', 'lease_until', 'ended_at')
 _STEP = ('resource_type', 'resource_id', 'hook', 'state', 'attempt',
          'seconds', 'result')
@@ -33,6 +33,9 @@ _INSTEAD = {
     'verify': 'verify checkpoint {operation.checkpoint_id} again',
     'delete': 'delete checkpoint {operation.checkpoint_id} again: it goes on '
               'with what is left',
+    'copy': 'copy the checkpoints of plan {operation.plan_id} again, and '
+            'delete checkpoint {operation.checkpoint_id}, which removes what '
+            'was copied',
 }
 
 

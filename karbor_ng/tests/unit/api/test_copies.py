@@ -7,6 +7,7 @@ import json
 
 from oslotest import base
 import sqlalchemy as sa
+import testscenarios
 
 from karbor_ng.protection import client
 from karbor_ng.store import checkpoints
@@ -28,11 +29,13 @@ PATH = f'/providers/{PROVIDER_ID}/checkpoints/action'
 NOTED = 'karbor-noop-protection-plugin'
 
 
-class CopiesTest(base.BaseTestCase):
+class CopiesTestCase(base.BaseTestCase):
+
+    database_url = None
 
     def setUp(self):
         super().setUp()
-        self.api = self.useFixture(environment.Api())
+        self.api = self.useFixture(environment.Api(self.database_url))
         self.api.add_history()
 
     def copy(self, status=200, path=PATH, token=environment.OWNER, **values):
@@ -58,6 +61,40 @@ class CopiesTest(base.BaseTestCase):
                 status=status, created_at=MOMENT + datetime.timedelta(days),
                 **values))
         return made.id
+
+
+class RaceTest(testscenarios.WithScenarios, CopiesTestCase):
+    """Requests at the same moment, on each database."""
+
+    scenarios = fixtures.database_scenarios()
+
+    def test_of_several_one_copies(self):
+        answers = fixtures.together(*[self.copy] * 4)
+        self.assertEqual([0, 0, 0, 1], sorted(
+            len(answer['checkpoint_id']) for answer in answers))
+
+    def test_what_is_copied_is_not_deleted(self):
+        for _ in range(8):
+            source_id = self.add_checkpoint()
+            copied, deleted = fixtures.together(
+                self.ask_for_copies, lambda: self.delete(source_id))
+            copies = [pair['checkpoint_copy_id'] for pair in copied
+                      if pair['checkpoint_protect_id'] == source_id]
+            self.assertEqual(409 if copies else 200, deleted)
+            self.assertEqual(
+                'available' if copies else 'deleting', self.api.db.read(
+                    checkpoints.get, source_id).status)
+
+    def ask_for_copies(self):
+        return self.copy()['checkpoint_id']
+
+    def delete(self, checkpoint_id):
+        return self.api.call(
+            'DELETE', f'/providers/{PROVIDER_ID}/checkpoints/'
+            f'{checkpoint_id}').status_int
+
+
+class CopiesTest(CopiesTestCase):
 
     # What is accepted
 
@@ -121,11 +158,6 @@ class CopiesTest(base.BaseTestCase):
         before = getattr(owner, name)
         setattr(owner, name, value)
         self.addCleanup(setattr, owner, name, before)
-
-    def test_two_requests_at_once_copy_once(self):
-        answers = fixtures.together(*[self.copy] * 4)
-        self.assertEqual([0, 0, 0, 1], sorted(
-            len(answer['checkpoint_id']) for answer in answers))
 
     def test_no_credentials_are_kept(self):
         self.copy()

@@ -2,17 +2,26 @@
 # SPDX-License-Identifier: Apache-2.0
 """Copies through a worker: from one bank to another, and their lives."""
 
+import dataclasses
 import json
 import pathlib
+import threading
 
 from oslotest import base
 import sqlalchemy as sa
 
+from karbor_ng import errors
 from karbor_ng.bank import bank as bank_module
+from karbor_ng.protection import bank_check
+from karbor_ng.protection import bank_import
+from karbor_ng.protection import copy
 from karbor_ng.protection import providers
+from karbor_ng.protection import streams
+from karbor_ng.protection import verb
 from karbor_ng.store import checkpoints
 from karbor_ng.store import models
 from karbor_ng.store import operations
+from karbor_ng.store import plans
 from karbor_ng.store import streams as stream_rows
 from karbor_ng.tests.unit.protection import environment
 from karbor_ng.tests.unit.protection import test_stream_life as life
@@ -20,7 +29,6 @@ from karbor_ng.tests.unit.protection import test_stream_life as life
 TARGET_ID = '0b2f5f0e-3c1c-4d0e-9d1b-7c7a5d1c9a11'
 #: Small, so that little data has many parts.
 PART_SIZE = 30_000
-SERVER = 'OS::Nova::Server'
 
 
 class Deployment(life.Deployment):
@@ -106,9 +114,18 @@ class CopyTestCase(base.BaseTestCase):
         return life.StreamLifeTest.restored(self, checkpoint_id)
 
     def manifest(self, checkpoint_id):
-        path, = [found for found in pathlib.Path(self.site.path).rglob(
-            f'{checkpoint_id}/manifest.json')]
-        return json.loads(path.read_text())
+        return json.loads(self._manifest_path(checkpoint_id).read_text())
+
+    def change_manifest(self, checkpoint_id, change):
+        """Let something happen to a manifest in its bank."""
+        found = self.manifest(checkpoint_id)
+        change(found)
+        self._manifest_path(checkpoint_id).write_text(json.dumps(found))
+
+    def _manifest_path(self, checkpoint_id):
+        path, = pathlib.Path(self.site.path).rglob(
+            f'{checkpoint_id}/manifest.json')
+        return path
 
 
 class LifeTest(CopyTestCase):
@@ -226,3 +243,325 @@ class LifeTest(CopyTestCase):
             (operations.log_status(operation),
              operation.source_checkpoint_id, operation.provider_id,
              operation.plan_id, operation.credentials))
+
+    def test_notes_and_what_needs_no_data(self):
+        self.site.start_worker()
+        plan_id = self.site.plan([('OS::Test::Noted', 'n'),
+                                  ('OS::Test::Draft', 'd')])
+        _, source_id = self.protected(plan_id=plan_id)
+        found = self.copied(plan_id)
+        for source, made in zip(self.site.resources(source_id).values(),
+                                self.site.resources(found.id).values(),
+                                strict=True):
+            for name in ('type', 'id', 'status', 'reason', 'saved', 'size',
+                         'plugin', 'plugin_version', 'in_plan', 'progress'):
+                self.assertEqual(getattr(source, name), getattr(made, name))
+        self.delete(found.id)
+
+    def test_what_two_attempts_wrote_stays_apart(self):
+        self.site.start_worker()
+        plan_id, source_id = self.protected()
+        item, = self.manifest(source_id)['resources']
+        own, = [one for one in item['objects']
+                if not one['key'].startswith('streams/')]
+        bank = self.site.provider(environment.PROVIDER_ID).bank
+        older = bank.put(own['key'].replace('/data/1/', '/data/0/'),
+                         b'of an earlier attempt')
+        self.change_manifest(source_id, lambda found: found['resources'][0][
+            'objects'].insert(0, dataclasses.asdict(older)))
+        found = self.copied(plan_id)
+        names = [name for name in self.files(below='checkpoints')
+                 if name.endswith('/label')]
+        self.assertEqual(
+            [f'checkpoints/project/{found.id}/data/1.{attempt}/'
+             f'OS.Test.Disk/d1/label' for attempt in (0, 1)], names)
+        self.assertEqual(life.DATA, self.restored(found.id))
+
+
+class Gate:
+    """Holds a copy up after so many parts were recorded."""
+
+    def __init__(self, test, parts):
+        self.reached, self.is_open = threading.Event(), threading.Event()
+        self._left = parts
+        real = streams._Parts.record
+
+        def record(recorded, part):
+            real(recorded, part)
+            self._left -= 1
+            if self._left == 0:
+                self.reached.set()
+                self.is_open.wait(60)
+
+        test.patch_object(streams._Parts, 'record', record)
+        test.addCleanup(self.is_open.set)
+
+
+class InterruptionTest(CopyTestCase):
+
+    def begun(self, parts=2):
+        """Protect and begin to copy; return the copy's id, worker, gate."""
+        worker = self.site.start_worker()
+        plan_id, _source_id = self.protected()
+        gate = Gate(self, parts)
+        copy_id, = self.site.copy(plan_id).values()
+        self.assertTrue(gate.reached.wait(60))
+        return copy_id, worker, gate
+
+    def test_another_worker_goes_on(self):
+        copy_id, first, gate = self.begun()
+        before = self.files(below='streams')
+        self.site.hints.workers.clear()
+        stopping = threading.Thread(target=first.stop)
+        stopping.start()
+        self.site.wait(lambda: first._stopping.is_set())
+        gate.is_open.set()
+        stopping.join()
+        self.assertEqual('queued',
+                         self.site.operation(copy_id, 'copy').state)
+        # They are not read again.
+        for path in self.source_parts()[:len(before)]:
+            path.write_bytes(b'damaged meanwhile')
+        self.site.start_worker()
+        self.assertEqual('available', self.site.ended(copy_id).status)
+        self.assertLessEqual(set(before), set(self.files(below='streams')))
+        self.assertEqual(4, len(self.files(below='streams')))
+        self.assertEqual(life.DATA, self.restored(copy_id))
+        self.delete(copy_id)
+        self.assertEqual([], self.files())
+
+    def source_parts(self):
+        bank = pathlib.Path(self.site.path, 'bank', 'karbor')
+        return [bank / name for name in self.files('bank', 'streams')]
+
+    def test_a_worker_that_was_given_up(self):
+        """It wakes up after another one has finished, and changes nothing."""
+        copy_id, first, gate = self.begun()
+        operation = self.site.operation(copy_id, 'copy')
+        self.site.db.write(lambda session: session.execute(
+            sa.update(models.Operation)
+            .where(models.Operation.id == operation.id)
+            .values(attempt=operation.attempt + 1, owner='another')))
+        gate.is_open.set()
+        self.site.wait(lambda: not first._running)
+        self.site.db.write(operations.hand_back, operation.id,
+                           operation.attempt + 1)
+        self.assertEqual('available', self.site.ended(copy_id).status)
+        self.assertEqual(4, len(self.files(below='streams')))
+        self.assertEqual(life.DATA, self.restored(copy_id))
+
+    def test_an_end_that_was_not_written(self):
+        """The manifest is there, and the worker dies."""
+        real = copy.Copy._write_end
+        calls = []
+
+        def dies_once(verb, *args):
+            calls.append(verb)
+            if len(calls) == 1:
+                raise RuntimeError('killed')
+            return real(verb, *args)
+
+        self.patch_object(copy.Copy, '_write_end', dies_once)
+        self.site.start_worker()
+        plan_id, _source_id = self.protected()
+        found = self.copied(plan_id)
+        self.assertEqual(2, len(calls))
+        self.assertEqual(2, self.site.operation(found.id, 'copy').attempt)
+        self.assertEqual(1, self.manifest(found.id)['operation']['attempt'])
+        self.assertEqual(life.DATA, self.restored(found.id))
+
+    def test_abort(self):
+        copy_id, _worker, gate = self.begun()
+        self.site.client.abort_checkpoint(self.site.caller, copy_id)
+        gate.is_open.set()
+        self.assertEqual('error', self.site.ended(copy_id).status)
+        self.assertEqual([f'checkpoints/project/{copy_id}/manifest.json'],
+                         self.files())
+        self.assertIn(verb.ABORTED,
+                      self.site.operation(copy_id, 'copy').error_info)
+        self.delete(copy_id)
+        self.assertEqual([], self.files())
+
+    def test_abort_before_anybody_has_begun(self):
+        worker = self.site.start_worker()
+        plan_id, _source_id = self.protected()
+        self.site.hints.workers.clear()
+        worker.stop()
+        copy_id, = self.site.copy(plan_id).values()
+        self.site.client.abort_checkpoint(self.site.caller, copy_id)
+        self.site.start_worker()
+        self.assertEqual('error', self.site.ended(copy_id).status)
+        self.delete(copy_id)
+        self.assertEqual([], self.files())
+
+    def test_its_source_is_not_deleted_meanwhile(self):
+        copy_id, _worker, gate = self.begun()
+        source_id = self.site.checkpoint(copy_id).copied_from
+        problem = self.assertRaises(errors.InUse, self.site.delete,
+                                    source_id)
+        self.assertIn(copy_id, str(problem))
+        self.assertRaises(errors.Conflict, self.site.delete, copy_id)
+        gate.is_open.set()
+        self.site.ended(copy_id)
+        self.delete(source_id)
+        self.assertEqual(life.DATA, self.restored(copy_id))
+
+    def test_one_stream_at_once_is_enough(self):
+        """A copy that reads while it writes does not wait for itself."""
+        self.site.conf.set_override('max_parallel_streams', 1, 'protection')
+        self.site.start_worker()
+        plan_id, _source_id = self.protected()
+        self.copied(plan_id)
+
+
+class FailureTest(CopyTestCase):
+
+    def setUp(self):
+        super().setUp()
+        self.disks.disks['d2'] = life.DATA[::-1]
+        self.site.start_worker()
+        self.plan_id, self.source_id = self.protected('d1', 'd2')
+
+    def failed(self):
+        """Copy; return the copy's id and why it failed."""
+        found = self.copied(self.plan_id, 'error')
+        operation = self.site.operation(found.id, 'copy')
+        self.assertEqual('failed', operation.state)
+        return found.id, operation.error_info
+
+    def check_can_be_mended(self, copy_id, mend):
+        """What failed can be deleted, and copying be asked for again."""
+        mend()
+        again = self.copied(self.plan_id)
+        self.delete(copy_id)
+        self.delete(self.source_id)
+        self.delete(again.id)
+        self.assertEqual([], self.files())
+
+    def path(self, key):
+        return pathlib.Path(self.site.path, 'bank', 'karbor', key)
+
+    def objects(self, disk_id='d2'):
+        """Return the paths of a disk's own object, and of its parts."""
+        item, = [item for item in self.manifest(self.source_id)['resources']
+                 if item['id'] == disk_id]
+        return [self.path(one['key']) for one in item['objects']]
+
+    def check_bad_object(self, path):
+        data = path.read_bytes()
+        path.write_bytes(data[:-1] + b'?')
+        copy_id, reason = self.failed()
+        self.assertIn(path.name, reason)
+        self.assertIn('OS::Test::Disk d2', reason)
+        rows = self.site.resources(copy_id)
+        self.assertEqual(('available', 'error'),
+                         (rows['d1'].status, rows['d2'].status))
+        self.assertIn('damaged', rows['d2'].reason)
+        self.check_can_be_mended(copy_id, lambda: path.write_bytes(data))
+
+    def test_a_damaged_part(self):
+        self.check_bad_object(self.objects()[-2])
+
+    def test_a_damaged_object(self):
+        self.check_bad_object(self.objects()[0])
+
+    def test_a_missing_part(self):
+        path = self.objects()[-1]
+        data = path.read_bytes()
+        path.unlink()
+        copy_id, reason = self.failed()
+        self.assertIn('missing', reason)
+        self.check_can_be_mended(copy_id, lambda: path.write_bytes(data))
+
+    def test_no_manifest(self):
+        path = self.path(f'checkpoints/project/{self.source_id}/'
+                         f'manifest.json')
+        data = path.read_bytes()
+        path.unlink()
+        copy_id, reason = self.failed()
+        self.assertIn('has no manifest', reason)
+        self.check_can_be_mended(copy_id, lambda: path.write_bytes(data))
+
+    def test_a_manifest_that_says_error(self):
+        path = self.path(f'checkpoints/project/{self.source_id}/'
+                         f'manifest.json')
+        data = path.read_bytes()
+        self.change_manifest(self.source_id,
+                             lambda found: found.update(status='error'))
+        copy_id, reason = self.failed()
+        self.assertIn('says error', reason)
+        self.check_can_be_mended(copy_id, lambda: path.write_bytes(data))
+
+    def test_an_object_that_lies_elsewhere(self):
+        """A manifest from elsewhere leads to nothing of others."""
+        path = self.path(f'checkpoints/project/{self.source_id}/'
+                         f'manifest.json')
+        data = path.read_bytes()
+
+        def move(found):
+            for item in found['resources']:
+                item['objects'][0]['key'] = 'checkpoints/other/x/data/1/y'
+        self.change_manifest(self.source_id, move)
+        copy_id, reason = self.failed()
+        self.assertIn('is not where objects of checkpoint', reason)
+        self.check_can_be_mended(copy_id, lambda: path.write_bytes(data))
+
+
+class OperatorTest(CopyTestCase):
+    """What operators do with banks knows copies."""
+
+    def setUp(self):
+        super().setUp()
+        self.worker = self.site.start_worker()
+        self.plan_id, self.source_id = self.protected()
+        self.copy_id = self.copied(self.plan_id).id
+
+    def check(self, provider_id):
+        return list(bank_check.BankCheck(
+            self.site.db, self.site.provider(provider_id), 0,
+            is_reading=True).run())
+
+    def test_both_banks_are_sound(self):
+        for provider_id in (environment.PROVIDER_ID, TARGET_ID):
+            self.assertEqual([], self.check(provider_id))
+
+    def rows(self):
+        """Return what is known of the copy, but times that can differ."""
+        checkpoint = self.site.checkpoint(self.copy_id)
+        operation = self.site.operation(self.copy_id, 'copy')
+        resource, = self.site.resources(self.copy_id).values()
+        return [{name: getattr(row, name) for name in names}
+                for row, names in (
+                    (checkpoint, ('id', 'plan_id', 'status', 'copied_from',
+                                  'data_time', 'extra_info', 'size',
+                                  'provider_id', 'plan', 'graph')),
+                    (operation, ('id', 'type', 'state', 'checkpoint_id',
+                                 'source_checkpoint_id', 'provider_id')),
+                    (resource, ('type', 'id', 'status', 'saved', 'objects',
+                                'size', 'progress', 'in_plan')))]
+
+    def test_a_lost_database(self):
+        before = self.rows()
+        self.site.hints.workers.clear()
+        self.worker.stop()
+        with self.site.db.engine.begin() as connection:
+            for table in reversed(models.Base.metadata.sorted_tables):
+                connection.execute(sa.delete(table))
+        target = self.site.provider(TARGET_ID)
+        outcome, = bank_import.import_all(self.site.db, target)
+        self.assertEqual('imported', outcome.what)
+        self.assertEqual(before, self.rows())
+        self.assertEqual(1, bank_import.import_plans(self.site.db, target))
+        self.assertEqual(environment.PROVIDER_ID, self.site.db.read(
+            plans.get, self.plan_id).provider_id)
+        self.site.start_worker()
+        self.assertEqual(life.DATA, self.restored(self.copy_id))
+        self.delete(self.copy_id)
+        self.assertEqual([], self.files())
+
+    def test_a_copy_without_a_time_is_damaged(self):
+        self.change_manifest(self.copy_id,
+                             lambda found: found.pop('data_time'))
+        finding, = self.check(TARGET_ID)
+        self.assertEqual('unreadable manifest', finding.what)
+        self.assertIn('data_time', finding.detail)

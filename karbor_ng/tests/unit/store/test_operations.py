@@ -60,6 +60,60 @@ class OperationTest(fixtures.DatabaseTest):
         return operation_id
 
 
+class CopyTest(OperationTest):
+    """Copies need two banks, and come one after the other."""
+
+    TARGET = '0b2f5f0e-3c1c-4d0e-9d1b-7c7a5d1c9a11'
+    OTHER_BANK = '7d5a5f5e-52f2-4a4b-8a3c-b0f1f3a7a001'
+    BOTH = {fixtures.PROVIDER: BANK, TARGET: OTHER_BANK}
+
+    def setUp(self):
+        super().setUp()
+        self.publish(id=self.TARGET, bank_uuid=self.OTHER_BANK)
+        self.plan_id = fixtures.new_id()
+
+    def copy(self, **values):
+        """Queue a copy of a checkpoint of its own; return its id."""
+        source = self.write(
+            checkpoints.create, fixtures.checkpoint_values(
+                bank_uuid=BANK, status='available'))
+        return self.operation(**{
+            'type': 'copy', 'source_checkpoint_id': source.id,
+            'provider_id': self.TARGET, 'plan_id': self.plan_id, **values})
+
+    def test_by_whom_it_can_be_claimed(self):
+        copy = self.copy()
+        for banks in ({self.TARGET: self.OTHER_BANK},
+                      {fixtures.PROVIDER: BANK},
+                      {**self.BOTH, fixtures.PROVIDER: self.OTHER_BANK},
+                      {**self.BOTH, self.TARGET: BANK}, {}):
+            self.assertEqual([], self.claimable(banks), banks)
+        self.assertEqual([copy], self.claimable(self.BOTH))
+
+    def test_one_after_the_other(self):
+        first, second = self.copy(), self.copy()
+        of_another_plan = self.copy(plan_id=fixtures.new_id())
+        protect = self.operation(plan_id=self.plan_id)
+        found = [first, of_another_plan, protect]
+        self.assertEqual(found, self.claimable(self.BOTH))
+        self.claim(first)
+        self.assertEqual(found[1:], self.claimable(self.BOTH))
+        self.write(operations.finish, first, 1, 'failed')
+        self.assertEqual([second, *found[1:]], self.claimable(self.BOTH))
+
+    def test_at_the_same_moment(self):
+        moment = models.utcnow()
+        made = sorted(self.copy(created_at=moment) for _ in range(3))
+        self.assertEqual(made[:1], self.claimable(self.BOTH))
+
+    def test_a_lost_one_comes_before_the_next(self):
+        first = self.copy()
+        self.copy()
+        self.claim(first, 'lost', SHORT)
+        time.sleep(2 * SHORT)
+        self.assertEqual([first], self.claimable(self.BOTH))
+
+
 class LogTest(OperationTest):
 
     def test_get_of_another_project(self):

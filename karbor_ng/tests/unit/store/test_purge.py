@@ -132,6 +132,19 @@ class PurgeTest(fixtures.DatabaseTest):
         self.assertEqual(1, len(self.read(externals.of_operation, protect)))
         self.assertEqual(1, len(self.read(checkpoints.resources, kept)))
 
+    def test_living_copies_stay_deletable(self):
+        kept = self.checkpoint()
+        made = self.operation(kept, type='copy')
+        self.assertEqual({'steps': 1}, self.purge())
+        self.assertEqual(made, self.read(operations.making_of, kept).id)
+
+    def test_deleted_copies_go(self):
+        gone = self.checkpoint(deleted_at=OLD)
+        self.operation(gone, type='copy')
+        self.operation(gone, type='delete')
+        self.assertEqual(2, self.purge()['operations'])
+        self.assertEqual(set(), self.ids(models.Checkpoint))
+
     def test_refused_deletions_of_living_checkpoints_go(self):
         kept = self.checkpoint()
         self.operation(kept, type='delete')
