@@ -80,13 +80,13 @@ class CheckpointTest(client.VolumeTestCase):
                               str(uuid.uuid4()), code=1)
         self.assertIn('(HTTP 404)', said)
 
-    def test_reset_state_is_not_there(self):
-        """The one command of these nouns that this API does not know."""
+    def test_reset_state(self):
         path, made = self.make_checkpoint(self.plan)
         self.ended(path)
-        said = self.shell.say('checkpoint', 'reset-state',
-                              base.NOOP_PROVIDER, made['id'], code=1)
-        self.assertIn('(HTTP 405)', said)
+        words = ('checkpoint', 'reset-state', base.NOOP_PROVIDER, made['id'])
+        self.shell.say(*words)
+        self.assertEqual('error', self.one(path, 'checkpoint')['status'])
+        self.shell.say(*words, '--available')
         self.ended(path)
 
     def test_restore(self):
