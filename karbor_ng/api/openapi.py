@@ -7,12 +7,11 @@ and each verb declares the very objects with which it reads requests. Errors
 and what every path has in common follow from the path.
 """
 
-import inspect
-
 from karbor_ng.api import declaration
 from karbor_ng.api import faults
 from karbor_ng.api import routing
 from karbor_ng.api.schemas import base as schemas
+from karbor_ng.api.schemas import paths as path_schemas
 
 #: What can be answered to whom: everybody, those who name a project, those
 #: who send a body.
@@ -24,12 +23,6 @@ _TOKEN = {'type': 'apiKey', 'in': 'header', 'name': 'X-Auth-Token',
 _REQUEST_ID = {'X-Openstack-Request-Id': {
     'description': 'What the log calls this request.', 'required': True,
     'schema': schemas.TEXT}}
-_MOST_TEXT = {'type': 'string', 'minLength': 1, 'maxLength': 255}
-#: Arguments in paths that are no UUIDs.
-_SEGMENTS = {'project_id': _MOST_TEXT, 'resource_type': _MOST_TEXT,
-             'resource_id': _MOST_TEXT, 'target_project_id': _MOST_TEXT,
-             'class_name': _MOST_TEXT,
-             'service_id': {'type': 'integer', 'minimum': 1}}
 
 
 def build(routes, controllers):
@@ -94,14 +87,9 @@ class Components:
         return {'$ref': f'#/components/responses/{fault["title"]}'}
 
 
-def _arguments(verb):
-    """Return the names of what a verb is given of the path."""
-    return list(inspect.signature(verb).parameters)[3:]
-
-
 def _path(pattern, verb):
     segments = pattern.split('/')
-    names = _arguments(verb)
+    names = routing.arguments(verb)
     if routing.has_project(segments):
         names = ['project_id', *names]
     names = iter(names)
@@ -138,7 +126,7 @@ def _path_parameters(path):
         if segment.startswith('{'):
             name = segment[1:-1]
             yield {'name': name, 'in': 'path', 'required': True,
-                   'schema': _SEGMENTS.get(name, schemas.UUID)}
+                   'schema': path_schemas.of(name)}
 
 
 def _query_parameters(query, components):

@@ -7,6 +7,7 @@ request goes. pecan's own ways find controllers by the names of attributes,
 so that things would be reachable that nobody meant to publish.
 """
 
+import inspect
 import re
 import urllib.parse
 
@@ -15,6 +16,8 @@ from pecan import core
 from karbor_ng import errors
 from karbor_ng.api import auth
 from karbor_ng.api import faults
+from karbor_ng.api import validation
+from karbor_ng.api.schemas import paths
 
 _CONTROL_CHARACTER = re.compile('[\0-\x1f\x7f]')
 #: The description of the API, which is nobody's.
@@ -95,7 +98,7 @@ class Root:
     def __init__(self, routes, controllers):
         self._routes = [
             (path.split('/'), {
-                method: _verb(controllers, name)
+                method: _Target(controllers, name)
                 for method, name in verbs.items()})
             for path, verbs in routes.items()]
 
@@ -106,6 +109,7 @@ class Root:
         :raises errors.NotFound: there is no such path
         :raises faults.MethodNotAllowed: there is, for other methods
         :raises errors.Forbidden: it is in another project
+        :raises errors.Invalid: naming the segment that can not be right
         """
         if segments[-1:] == ['']:
             segments = segments[:-1]
@@ -117,7 +121,7 @@ class Root:
             raise faults.MethodNotAllowed(request.method, verbs)
         # There is nothing to negotiate: all answers are JSON.
         request.pecan['content_type'] = 'application/json'
-        return verbs[method], arguments
+        return verbs[method].verb, verbs[method].read(arguments)
 
     def _find(self, segments):
         for pattern, verbs in self._routes:
@@ -148,9 +152,30 @@ def is_public(environ):
     return path == DOCUMENT or path.count('/') == 0
 
 
-def _verb(controllers, name):
-    noun, _dot, verb = name.partition('.')
-    return getattr(controllers[noun], verb)
+def arguments(verb):
+    """Return the names of the segments that a verb is given."""
+    return [name for name in inspect.signature(verb).parameters
+            if name not in ('self', 'req', 'resp')]
+
+
+class _Target:
+    """A verb, and what it is given of the path."""
+
+    def __init__(self, controllers, name):
+        noun, _dot, word = name.partition('.')
+        self.verb = getattr(controllers[noun], word)
+        self._names = arguments(self.verb)
+        self._segments = validation.Query({
+            name: paths.of(name) for name in self._names})
+
+    def read(self, segments):
+        """Return segments in the types of their schemas.
+
+        :raises errors.Invalid: naming the one that is wrong
+        """
+        found = self._segments.check(
+            dict(zip(self._names, segments, strict=True)))
+        return [found[name] for name in self._names]
 
 
 def _check_project(request, project_id):

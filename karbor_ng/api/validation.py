@@ -60,12 +60,6 @@ def _is_day(value):
         datetime.datetime.strptime(value, '%Y-%m-%d'))
 
 
-def check_uuid(value, what):
-    """:raises errors.Invalid: the text is not a UUID"""
-    if not uuidutils.is_uuid_like(value):
-        raise errors.Invalid(f'{what} must be a UUID.')
-
-
 class Body:
     """What the body of one kind of request must be.
 

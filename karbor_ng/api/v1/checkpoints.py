@@ -35,7 +35,6 @@ class Checkpoints(base.Controller):
     @base.verb(schemas.PAGE, query=_LISTED)
     def list(self, req, resp, provider_id):
         self._require(req, 'provider:checkpoint_get_all')
-        validation.check_uuid(provider_id, 'provider_id')
         wanted = _LISTED.read(req, self._conf)
         rows, resources = self._db.read(_list, wanted, provider_id)
         return wanted.answer('checkpoints', rows,
@@ -45,7 +44,6 @@ class Checkpoints(base.Controller):
         base_schemas.either(schemas.SHOWN, dry_run_schemas.SHOWN),
         query=dry_runs.QUERY, body=_CREATE, refusals=(409,))
     def create(self, req, resp, provider_id):
-        validation.check_uuid(provider_id, 'provider_id')
         self._require(req, 'provider:checkpoint_create')
         is_dry_run = dry_runs.is_wanted(req)
         body = _CREATE.read(req)
@@ -105,8 +103,6 @@ class Checkpoints(base.Controller):
         return {}
 
     def _one(self, req, provider_id, checkpoint_id, rule):
-        validation.check_uuid(provider_id, 'provider_id')
-        validation.check_uuid(checkpoint_id, 'checkpoint_id')
         return self._read(req, checkpoints.get, checkpoint_id, rule,
                           provider_id=provider_id)
 

@@ -19,7 +19,6 @@ class Copies(base.Controller):
 
     @base.verb(schemas.SHOWN, body=_CREATE, refusals=(409,))
     def create(self, req, resp, provider_id):
-        validation.check_uuid(provider_id, 'provider_id')
         self._require(req, 'copy:create')
         body = _CREATE.read(req)
         plan = self._read(req, plans.get, body['plan_id'], 'copy:create')

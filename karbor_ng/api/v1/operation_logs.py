@@ -3,7 +3,6 @@
 """Operation logs: the operations of a project, as users see them."""
 
 from karbor_ng.api import listing
-from karbor_ng.api import validation
 from karbor_ng.api.schemas import base as base_schemas
 from karbor_ng.api.schemas import operation_logs as schemas
 from karbor_ng.api.v1 import base
@@ -34,7 +33,6 @@ class OperationLogs(base.Controller):
 
     @base.verb(schemas.SHOWN)
     def show(self, req, resp, operation_log_id):
-        validation.check_uuid(operation_log_id, 'operation_log_id')
         operation = self._read(req, operations.get, operation_log_id,
                                'operation_log:get')
         return {'operation_log': view(operation)}

@@ -47,13 +47,11 @@ class Plans(base.Controller):
 
     @base.verb(schemas.SHOWN)
     def show(self, req, resp, plan_id):
-        validation.check_uuid(plan_id, 'plan_id')
         plan = self._read(req, plans.get, plan_id, 'plan:get')
         return {'plan': view(plan)}
 
     @base.verb(schemas.SHOWN, body=_UPDATE)
     def update(self, req, resp, plan_id):
-        validation.check_uuid(plan_id, 'plan_id')
         plan = self._read(req, plans.get, plan_id, 'plan:update')
         body = _UPDATE.read(req)
         return {'plan': view(self._db.write(
@@ -61,7 +59,6 @@ class Plans(base.Controller):
 
     @base.verb(refusals=(409,))
     def delete(self, req, resp, plan_id):
-        validation.check_uuid(plan_id, 'plan_id')
         plan = self._read(req, plans.get, plan_id, 'plan:delete')
         self._db.write(plans.delete, plan_id, plan.project_id)
         return base.empty()

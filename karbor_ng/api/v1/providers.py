@@ -3,7 +3,6 @@
 """Providers: what they can protect, and with which options."""
 
 from karbor_ng.api import listing
-from karbor_ng.api import validation
 from karbor_ng.api.schemas import base as base_schemas
 from karbor_ng.api.schemas import providers as schemas
 from karbor_ng.api.v1 import base
@@ -27,7 +26,6 @@ class Providers(base.Controller):
     @base.verb(schemas.SHOWN)
     def show(self, req, resp, provider_id):
         self._require(req, 'provider:get')
-        validation.check_uuid(provider_id, 'provider_id')
         return {'provider': view(self._db.read(providers.get, provider_id))}
 
 

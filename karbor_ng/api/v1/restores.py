@@ -93,7 +93,6 @@ class Restores(base.Controller):
 
     @base.verb(base_schemas.NOTHING, body=_ABORT, refusals=(409,))
     def act(self, req, resp, restore_id):
-        validation.check_uuid(restore_id, 'restore_id')
         restore = self._read(req, restores.get, restore_id, 'restore:abort')
         _ABORT.read(req)
         self._tools.client.abort_restore(
@@ -102,7 +101,6 @@ class Restores(base.Controller):
 
     @base.verb(schemas.SHOWN)
     def show(self, req, resp, restore_id):
-        validation.check_uuid(restore_id, 'restore_id')
         restore = self._read(req, restores.get, restore_id, 'restore:get')
         resources = self._db.read(restores.resources, restore_id)
         return {'restore': view(restore, resources)}

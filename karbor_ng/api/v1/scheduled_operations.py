@@ -81,8 +81,6 @@ class ScheduledOperations(base.Controller):
                               in self._tools.engine.retention(row)]}
 
     def _one(self, req, scheduled_operation_id, rule):
-        validation.check_uuid(scheduled_operation_id,
-                              'scheduled_operation_id')
         return self._read(req, scheduled_operations.get,
                           scheduled_operation_id, rule)
 

@@ -38,11 +38,9 @@ class Services(base.Controller):
     def update(self, req, resp, service_id):
         self._require(req, 'service:update')
         body = _UPDATE.read(req)
-        number = _number(service_id)
-        if number is None:
-            raise errors.Invalid('service_id must be a number.')
         return {'service': self._view(self._db.write(
-            _update, number, body['status'], body.get('disabled_reason')))}
+            _update, service_id, body['status'],
+            body.get('disabled_reason')))}
 
     def _view(self, host):
         """Return a program on a host as answers have it."""

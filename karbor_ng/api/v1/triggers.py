@@ -83,7 +83,6 @@ class Triggers(base.Controller):
 
     @base.verb(schemas.SHOWN, query=_SHOWN)
     def show(self, req, resp, trigger_id):
-        validation.check_uuid(trigger_id, 'trigger_id')
         trigger = self._read(req, triggers.get, trigger_id, 'trigger:get')
         return {'trigger_info': _shown_view(
             trigger, self._next_runs(trigger, _count(_SHOWN.read(req))))}
@@ -91,7 +90,6 @@ class Triggers(base.Controller):
     @base.verb(schemas.SHOWN, query=_SHOWN, body=_UPDATE.bodies,
                refusals=(409,))
     def update(self, req, resp, trigger_id):
-        validation.check_uuid(trigger_id, 'trigger_id')
         trigger = self._read(req, triggers.get, trigger_id, 'trigger:update')
         count = _count(_SHOWN.read(req))
         values = self._changed(trigger, req)
@@ -102,7 +100,6 @@ class Triggers(base.Controller):
 
     @base.verb(refusals=(424,))
     def delete(self, req, resp, trigger_id):
-        validation.check_uuid(trigger_id, 'trigger_id')
         trigger = self._read(req, triggers.get, trigger_id, 'trigger:delete')
         self._db.write(triggers.delete, trigger_id, trigger.project_id)
         return base.empty()

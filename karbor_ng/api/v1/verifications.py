@@ -57,7 +57,6 @@ class Verifications(base.Controller):
         return {}
 
     def _one(self, req, verification_id, rule):
-        validation.check_uuid(verification_id, 'verification_id')
         return self._read(req, verifications.get, verification_id, rule)
 
 

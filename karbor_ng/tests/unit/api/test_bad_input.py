@@ -542,7 +542,7 @@ class PathTest(testscenarios.WithScenarios, base.BaseTestCase):
             ('GET', '/triggers/x', 400),
             ('PUT', '/triggers/x', 400),
             ('DELETE', '/triggers/x', 400),
-            ('GET', '/scheduled_operations', 404),
+            ('GET', '/ships', 404),
             ('GET', f'{CHECKPOINTS}/action', 405),
             ('GET', '/plans/' + 'x' * 5000, 400),
             ('BREW', '/plans', 405),
