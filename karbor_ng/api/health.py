@@ -176,11 +176,15 @@ def judge_providers(glance, silence):
 def judge_queue(glance, patience):
     """Return the finding about operations that wait for a worker."""
     details = {'queued': glance.queued,
-               'oldest_queued_seconds': glance.oldest_queued_seconds}
+               'oldest_queued_seconds': glance.oldest_queued_seconds,
+               'disabled_services': glance.disabled}
     if glance.oldest_queued_seconds <= patience:
         return Finding(details=details)
-    return Finding(f'An operation has waited for a worker for more than '
-                   f'{patience} seconds.', details)
+    reason = (f'An operation has waited for a worker for more than '
+              f'{patience} seconds.')
+    if glance.disabled:
+        reason += f' {len(glance.disabled)} services are disabled.'
+    return Finding(reason, details)
 
 
 def judge_leases(glance, silence):

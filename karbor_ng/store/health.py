@@ -16,6 +16,7 @@ from karbor_ng.store import session as store_session
 
 Operation = models.Operation
 Provider = models.Provider
+ServiceHost = models.ServiceHost
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,6 +30,8 @@ class Glance:
     :ivar running: how many operations have a worker
     :ivar lost: how many of these have one whose lease has run out
     :ivar longest_lost_seconds: how long ago the first lease did
+    :ivar disabled: dicts of ``binary``, ``host`` and ``reason`` of programs
+        that operators let claim nothing
     """
 
     providers: list
@@ -37,6 +40,7 @@ class Glance:
     running: int
     lost: int
     longest_lost_seconds: float
+    disabled: list
 
 
 def glance(session):
@@ -55,7 +59,8 @@ def glance(session):
     return Glance(
         providers=_providers(session, now), queued=queued, running=running,
         oldest_queued_seconds=_age(first_queued, now), lost=lost,
-        longest_lost_seconds=_age(first_lost, now))
+        longest_lost_seconds=_age(first_lost, now),
+        disabled=_disabled(session))
 
 
 def _providers(session, now):
@@ -66,6 +71,16 @@ def _providers(session, now):
     return [{'id': row.id, 'name': row.name, 'host': row.host,
              'bank': row.bank_kind,
              'silent_seconds': _age(row.published_at, now)} for row in rows]
+
+
+def _disabled(session):
+    rows = session.execute(
+        sa.select(ServiceHost.binary, ServiceHost.host,
+                  ServiceHost.disabled_reason)
+        .where(ServiceHost.is_disabled)
+        .order_by(ServiceHost.binary, ServiceHost.host))
+    return [{'binary': row.binary, 'host': row.host,
+             'reason': row.disabled_reason} for row in rows]
 
 
 def _age(moment, now):

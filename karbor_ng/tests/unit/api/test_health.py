@@ -16,6 +16,8 @@ from karbor_ng import errors
 from karbor_ng.api import health
 from karbor_ng.store import models
 from karbor_ng.store import operations
+from karbor_ng.store import query
+from karbor_ng.store import services
 from karbor_ng.store import session as store_session
 from karbor_ng.tests import fixtures as small
 from karbor_ng.tests.unit.api import environment
@@ -116,6 +118,25 @@ class HealthTest(base.BaseTestCase):
         self.ask()
         self.api.db.write(_age, models.Operation, 'created_at', 3700)
         self.assertIn('3600 seconds', self.failed('queue'))
+
+    def test_services_that_are_disabled(self):
+        self.api.db.write(services.seen, {
+            'id': 'node-1:a', 'binary': 'karbor-protection',
+            'host': 'node-1', 'version': '1',
+            'started_at': environment.MOMENT})
+        host, = self.api.db.read(services.hosts,
+                                 query.Page(sort=(('id', 'asc'),)))
+        self.api.db.write(services.disable, host.id, 'Noises.')
+        self.api.set('detailed', True, 'healthcheck')
+        details = self.ask().json['checks']['queue']['details']
+        self.assertEqual([{'binary': 'karbor-protection', 'host': 'node-1',
+                           'reason': 'Noises.'}],
+                         details['disabled_services'])
+        self.operation()
+        self.api.db.write(_age, models.Operation, 'created_at', 3700)
+        said = self.failed('queue')
+        self.assertIn('1 services are disabled', said)
+        self.assertNotIn('node-1', said)
 
     def test_a_lease_that_nobody_takes_over(self):
         operation_id = self.operation()

@@ -37,7 +37,7 @@ class GlanceTest(fixtures.DatabaseTest):
     def test_nothing_has_happened_yet(self):
         self.assertEqual(health.Glance(
             providers=[], queued=0, oldest_queued_seconds=0.0, running=0,
-            lost=0, longest_lost_seconds=0.0), self.glance())
+            lost=0, longest_lost_seconds=0.0, disabled=[]), self.glance())
 
     def test_what_waits_longest(self):
         old = self.operation()
