@@ -23,12 +23,14 @@ from karbor_ng.tests.unit.api.environment import STRANGER
 from karbor_ng.tests.unit.api.environment import TRIGGER_ID
 from karbor_ng.tests.unit.api.environment import VERIFICATION_ID
 
+OTHER_MEMBER = f'second:{PROJECT}'
 NOBODY = f'guest:{PROJECT}:guest'
 CHECKPOINT = f'{good.CHECKPOINTS}/{CHECKPOINT_ID}'
 
 #: Route, path, body, and the answers to: a member and a reader of the
 #: project, somebody without roles there, a member of another project. Those
-#: of another project ask below their own.
+#: of another project ask below their own. Functional tests ask for the same,
+#: as users of a real Keystone.
 ANSWERS = [
     ('GET providers', '/providers', None, 200, 200, 403, 200),
     ('GET providers/*', f'/providers/{PROVIDER_ID}', None,
@@ -137,6 +139,10 @@ class MatrixTest(testscenarios.WithScenarios, base.BaseTestCase):
             if expected >= 400:
                 self.assertEqual(before, self.api.rows())
                 self.assertEqual([], self.api.hints.queued)
+
+    def test_members_share_what_the_project_has(self):
+        answer = self._ask(OTHER_MEMBER)
+        self.assertEqual(self.expected[0], answer.status_int, answer.text)
 
     def test_strangers_see_nothing_of_it(self):
         answer = self._ask(STRANGER)
