@@ -4,8 +4,10 @@
 
 import json
 import os
-import pathlib
 import uuid
+
+import openstack
+import testscenarios
 
 from karbor_ng.tests.functional import base
 from karbor_ng.tests.functional import client
@@ -14,6 +16,35 @@ IMAGE = 'OS::Glance::Image'
 BANK = base.STACK / 'bank' / 'karbor'
 #: Three parts in the bank.
 MEBIBYTES = 70
+
+
+class FilesystemBank:
+    """The bank of the stack that is a directory, past karbor."""
+
+    provider = base.FILESYSTEM_PROVIDER
+
+    def read(self, key):
+        return (BANK / key).read_bytes()
+
+    def write(self, key, data):
+        (BANK / key).write_bytes(data)
+
+
+class SwiftBank:
+    """The bank of the stack that is a container, past karbor."""
+
+    provider = base.SWIFT_PROVIDER
+
+    def __init__(self):
+        os.environ['OS_CLIENT_CONFIG_FILE'] = str(
+            base.STACK / 'clouds.yaml')
+        self._swift = openstack.connect(cloud='karbor').object_store
+
+    def read(self, key):
+        return self._swift.get(f'/karbor/{key}').content
+
+    def write(self, key, data):
+        self._swift.put(f'/karbor/{key}', data=data).raise_for_status()
 
 
 class VerificationTestCase(base.StackTestCase):
@@ -53,24 +84,31 @@ class VerificationTestCase(base.StackTestCase):
         self.volume = self.demo.create_volume(os.urandom(base.MIB))
         self.addCleanup(self.demo.delete_volume, self.volume.id)
         plan = self.request('POST', '/plans', {'plan': {
-            'name': 'functional', 'provider_id': base.FILESYSTEM_PROVIDER,
+            'name': 'functional', 'provider_id': self.bank.provider,
             'parameters': {}, 'resources': [
                 {'id': self.image.id, 'type': IMAGE, 'name': 'image'},
                 {'id': self.volume.id, 'type': base.VOLUME,
                  'name': 'volume'}]}})['plan']['id']
         self.addCleanup(self.remove_plan, self.demo, plan)
-        path = self.protect(plan)
+        path = self.protect(plan, self.bank.provider)
         self.ended(path)
         return path
 
     def manifest(self, path):
         """Return the checkpoint's manifest, read past karbor."""
-        return json.loads((BANK / 'checkpoints' / self.demo.project_id
-                           / path.rpartition('/')[2]
-                           / 'manifest.json').read_text())
+        return json.loads(self.bank.read(
+            f'checkpoints/{self.demo.project_id}/{path.rpartition("/")[2]}/'
+            f'manifest.json'))
 
 
-class VerificationTest(VerificationTestCase):
+class VerificationTest(testscenarios.WithScenarios, VerificationTestCase):
+
+    scenarios = [('swift', {'bank_class': SwiftBank}),
+                 ('filesystem', {'bank_class': FilesystemBank})]
+
+    def setUp(self):
+        super().setUp()
+        self.bank = self.bank_class()
 
     def test_what_breaks_is_named(self):
         path = self.protected()
@@ -88,24 +126,29 @@ class VerificationTest(VerificationTestCase):
     def check_damaged_part(self, path):
         """One bit of the bank, and back again."""
         part = self.parts(path)[1]
-        _flip(part)
+        self.flip(part)
         found = self.verify(path, 'failed')
         reason = found['resources_reason'][f'{IMAGE}#{self.image.id}']
-        self.assertIn(f'"{part.relative_to(BANK)}" is damaged', reason)
+        self.assertIn(f'"{part}" is damaged', reason)
         self.assertEqual(
             'available',
             found['resources_status'][f'{base.VOLUME}#{self.volume.id}'])
-        self.assertIn(str(part.relative_to(BANK)),
-                      self.check_log(found, 'failed'))
-        _flip(part)
+        self.assertIn(part, self.check_log(found, 'failed'))
+        self.flip(part)
         self.verify(path)
 
     def parts(self, path):
         image, = [item for item in self.manifest(path)['resources']
                   if item['type'] == IMAGE]
-        parts = [BANK / item['key'] for item in image['objects']]
+        parts = [item['key'] for item in image['objects']]
         self.assertEqual(3, len(parts), parts)
         return parts
+
+    def flip(self, key):
+        """Change a bit in the middle of an object, as disks do."""
+        data = bytearray(self.bank.read(key))
+        data[len(data) // 2] ^= 1
+        self.bank.write(key, bytes(data))
 
     def check_vanished_backup(self, path):
         """Somebody deletes in Cinder what the checkpoint needs."""
@@ -120,6 +163,9 @@ class VerificationTest(VerificationTestCase):
             found['resources_reason'][f'{base.VOLUME}#{self.volume.id}'])
         self.assertEqual('available', found['resources_status'][
             f'{IMAGE}#{self.image.id}'])
+
+
+class ChainTest(VerificationTestCase):
 
     def test_chains_and_others(self):
         """Of an incremental backup all is looked at that it builds on."""
@@ -148,15 +194,6 @@ class VerificationTest(VerificationTestCase):
                      expect=404, user=base.User('demo2'))
         self.request('POST', '/verifications', {'verification': good},
                      expect=403, user=base.User('demo_reader'))
-
-
-def _flip(path):
-    """Change a bit in the middle of a file, as disks do."""
-    with pathlib.Path(path).open('r+b') as file:
-        file.seek(path.stat().st_size // 2)
-        byte = file.read(1)
-        file.seek(-1, os.SEEK_CUR)
-        file.write(bytes([byte[0] ^ 1]))
 
 
 class ClientTest(client.VolumeTestCase):
