@@ -179,6 +179,12 @@ class ExampleTest(base.BaseTestCase):
         self.assertEqual(['newest', 'late'], kept(
             checkpoints, keep_daily=2, timezone='Europe/Berlin'))
 
+    def test_a_week_of_two_years_is_one(self):
+        checkpoints = [at(f'{day}T02:00:00+00:00', name=day) for day in (
+            '2026-01-02', '2025-12-30', '2025-12-28', '2025-12-21')]
+        self.assertEqual(['2026-01-02', '2025-12-28'],
+                         kept(checkpoints, keep_weekly=2))
+
     def test_an_hour_that_comes_twice_is_two(self):
         checkpoints = [at('2026-10-25T02:30:00+02:00', name='first'),
                        at('2026-10-25T02:30:00+01:00', name='second')]
