@@ -11,6 +11,7 @@ import contextlib
 import dataclasses
 import functools
 import json
+import logging
 import re
 
 from keystoneauth1 import access
@@ -21,6 +22,8 @@ from oslo_config import cfg
 
 from karbor_ng import errors
 from karbor_ng import keystone
+
+LOG = logging.getLogger(__name__)
 
 GROUP = 'restore_targets'
 OPTS = [
@@ -59,6 +62,8 @@ _URL = re.compile(r'(?P<scheme>https?)://(?P<host>[a-z0-9._-]+|'
 SECRETS = ('password', 'token', 'application_credential_secret')
 HIDDEN = '***'
 
+#: In the list of what is allowed.
+_EVERYTHING = '*'
 #: The domain of users and projects of which none is named.
 _DOMAIN_ID = 'default'
 _VERSIONS = ('/v3', '/v2.0')
@@ -210,20 +215,24 @@ class Targets:
     def __init__(self, conf, cloud):
         self._conf = conf[GROUP]
         self._cloud = cloud
+        for url in self._conf.allowed:
+            if url != _EVERYTHING and not _is_usable(url):
+                LOG.warning('[restore_targets] allowed: "%s" is no URL of a '
+                            'Keystone and allows nothing.', url)
 
     def check(self, target):
         """:raises errors.Invalid: this deployment does not restore there"""
         allowed = self._conf.allowed
-        if target.url is None or '*' in allowed:
+        if (self._is_own(target) or _EVERYTHING in allowed
+                or any(_is(url, target.url) for url in allowed)):
             return
-        wanted = _parts(target.url)
-        for url in (*allowed, self._cloud.auth_url):
-            if url and _is(url, wanted):
-                return
         raise errors.Invalid(
             f'restore.restore_target: this deployment does not restore into '
             f'{target.url}: ask its operator to list it in [restore_targets] '
             'allowed.')
+
+    def _is_own(self, target):
+        return target.url is None or _is(self._cloud.auth_url, target.url)
 
     def session(self, target):
         """Return a session with the rights of the target's user there.
@@ -248,23 +257,24 @@ class Targets:
         return session
 
     def _open(self, target):
-        auth, url = target.auth, target.url or self._cloud.auth_url
-        if (auth['type'] == 'token' and target.url is None
-                and not _project(auth)):
-            return self._cloud.token_session(auth['token'])
-        connect = functools.partial(self._connect, target)
-        session = connect(_plugin(_v3(url or ''), auth, connect))
+        auth, is_own = target.auth, self._is_own(target)
+        url = _v3((self._cloud.auth_url if is_own else target.url) or '')
+        connect = functools.partial(self._connect, target, is_own)
+        if auth['type'] == 'token' and is_own and not _project(auth):
+            session = self._cloud.token_session(auth['token'])
+        else:
+            session = connect(_plugin(url, auth, connect))
         if session is not None and not session.get_project_id():
-            project_id = _only_project(session, _v3(url))
+            project_id = _only_project(session, url)
             session = connect(_plugin(
-                _v3(url), {**auth, 'project_id': project_id}, connect))
+                url, {**auth, 'project_id': project_id}, connect))
             session.get_token()
         return session
 
-    def _connect(self, target, auth):
+    def _connect(self, target, is_own, auth):
         """Return a session, which has not asked anybody yet."""
         refused = functools.partial(_refused, target)
-        if target.url is None:
+        if is_own:
             return self._cloud.session_of(auth, refused)
         conf = self._conf
         # Whoever answers with a redirection would get the secret as well.
@@ -275,10 +285,12 @@ class Targets:
 
 
 def _is(url, wanted):
-    try:
-        return _parts(url) == wanted
-    except errors.Invalid:
-        return False
+    """Return whether two URLs name one Keystone; one of them is right."""
+    return _is_usable(url) and _parts(url) == _parts(wanted)
+
+
+def _is_usable(url):
+    return bool(url and _URL.fullmatch(url))
 
 
 def _plugin(url, auth, connect):

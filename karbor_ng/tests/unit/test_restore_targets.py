@@ -214,6 +214,12 @@ class ElsewhereTest(TargetTestCase):
                           json={'projects': found})
             self.assertIn(f'roles in {len(found)}: name one', self.refused())
 
+    def test_what_allows_nothing_is_told(self):
+        self.set(allowed=['*', THERE, 'there.test'])
+        restore_targets.Targets(self._conf, self.cloud)
+        self.assertEqual(1, self.log.output.count('allows nothing'))
+        self.assertIn('"there.test"', self.log.output)
+
     def test_certificates_are_checked(self):
         self.assertIs(True, self.open().verify)
         self.set(cafile='/etc/ssl/there.pem')
@@ -320,6 +326,12 @@ class OwnCloudTest(TargetTestCase):
         self.assertEqual('demo', self.own.last_request.json()['auth'][
             'identity']['password']['user']['name'])
 
+    def test_our_settings_count_by_whatever_name(self):
+        for url in ('http://KEYSTONE.test:5000', f'{KEYSTONE}/'):
+            session = self.open(url=url)
+            self.assertEqual('here', session.region_name)
+            self.assertEqual(30, session.redirect)
+
     def test_a_token_may_expire(self):
         session = self.open(TOKEN, url=None)
         test_keystone.WithCloud.get_volumes(self, session)
@@ -327,6 +339,15 @@ class OwnCloudTest(TargetTestCase):
         sent = self.volumes.last_request.headers
         self.assertEqual(SECRET, sent['X-Auth-Token'])
         self.assertEqual('their-token', sent['X-Service-Token'])
+
+    def test_a_token_for_no_project(self):
+        self.wire.get(f'{KEYSTONE}/auth/tokens', json=body(None))
+        self.wire.get(f'{KEYSTONE}/auth/projects',
+                      json={'projects': [{'id': 'second'}]})
+        session = self.open(TOKEN, url=None)
+        self.assertEqual('second', session.get_project_id())
+        self.assertEqual({'id': SECRET}, self.own.last_request.json()[
+            'auth']['identity']['token'])
 
     def test_a_revoked_token(self):
         self.wire.get(f'{KEYSTONE}/auth/tokens', status_code=404)
