@@ -438,6 +438,8 @@ class Protection:
         must understand all earlier ones
     :cvar container: True for a type that only holds others and of which
         nothing is protected itself; it has no operations
+    :cvar copy_schema: options of copies; these ask no plugin: what lies in
+        the bank is copied, and what a plugin keeps in a cloud refused
     :cvar leaves_out: what is never in the backup of a container, as texts
         for people
     """
@@ -460,7 +462,6 @@ class Protection:
     Restore: type[Operation] | None = None
     Delete: type[Operation] | None = DeleteExternals
     Verify: type[Operation] | None = None
-    Copy: type[Operation] | None = None
 
     def __init__(self, conf):
         """Take options from ``conf``, the provider file's own ConfigOpts."""

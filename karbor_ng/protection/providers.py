@@ -29,7 +29,7 @@ SEARCH = ('/var/lib/karbor/etc/karbor', '/var/lib/karbor/etc',
 SCHEMAS = ('options_schema', 'saved_info_schema', 'restore_schema',
            'verify_schema', 'copy_schema')
 CAPABILITIES = {'protect': 'Protect', 'restore': 'Restore',
-                'delete': 'Delete', 'verify': 'Verify', 'copy': 'Copy'}
+                'delete': 'Delete', 'verify': 'Verify'}
 
 
 class Provider:

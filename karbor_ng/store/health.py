@@ -26,7 +26,8 @@ class Glance:
     :ivar providers: dicts of ``id``, ``name``, ``host``, ``bank`` (its kind)
         and ``silent_seconds``: since a service last said that it is well
     :ivar queued: how many operations wait for a worker
-    :ivar oldest_queued_seconds: how long the first of them has waited
+    :ivar oldest_queued_seconds: how long the first of them has waited;
+        copies, which wait for each other, left out
     :ivar running: how many operations have a worker
     :ivar lost: how many of these have one whose lease has run out
     :ivar longest_lost_seconds: how long ago the first lease did
@@ -47,7 +48,8 @@ def glance(session):
     """Return a :class:`Glance`, from indexes, whatever has been done ever."""
     now = store_session.now(session)
     queued, first_queued = session.execute(
-        sa.select(sa.func.count(), sa.func.min(Operation.created_at))
+        sa.select(sa.func.count(), sa.func.min(sa.case(
+            (Operation.type != 'copy', Operation.created_at))))
         .where(Operation.state == 'queued')).one()
     running = session.execute(
         sa.select(sa.func.count())

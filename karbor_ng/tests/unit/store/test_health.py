@@ -47,6 +47,16 @@ class GlanceTest(fixtures.DatabaseTest):
         self.assertEqual(2, found.queued)
         self.assertAlmostEqual(100, found.oldest_queued_seconds, delta=30)
 
+    def test_copies_wait_for_each_other(self):
+        values = fixtures.operation_values(type='copy')
+        self.write(operations.create, values)
+        self.write(_move, models.Operation, 'created_at', -100,
+                   id=values['id'])
+        self.operation()
+        found = self.glance()
+        self.assertEqual(2, found.queued)
+        self.assertAlmostEqual(0, found.oldest_queued_seconds, delta=30)
+
     def test_a_clock_ahead_of_the_database(self):
         self.write(_move, models.Operation, 'created_at', 1000,
                    id=self.operation())
