@@ -145,9 +145,11 @@ def spoil_resources(session, checkpoint_id, reason):
 
 def is_whole(session, checkpoint_id):
     """Return whether there is a backup of all that was not skipped."""
+    # Locking, because a plain read may show MySQL's older state of affairs.
     statuses = set(session.execute(
-        sa.select(Resource.status).distinct()
-        .where(Resource.checkpoint_id == checkpoint_id)).scalars())
+        sa.select(Resource.status)
+        .where(Resource.checkpoint_id == checkpoint_id)
+        .with_for_update()).scalars())
     return bool(statuses) and statuses <= {'available', 'skipped'}
 
 

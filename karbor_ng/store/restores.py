@@ -56,9 +56,12 @@ def move(session, restore_id, status, **values):
 
 def running_of(session, checkpoint_id):
     """Return ids of restores of the checkpoint that have not ended."""
-    return session.execute(sa.select(Restore.id).where(
-        Restore.checkpoint_id == checkpoint_id,
-        Restore.status == 'started')).scalars().all()
+    # Locking, because a plain read may show MySQL's older state of affairs.
+    return session.execute(
+        sa.select(Restore.id)
+        .where(Restore.checkpoint_id == checkpoint_id,
+               Restore.status == 'started')
+        .order_by(Restore.id).with_for_update()).scalars().all()
 
 
 def resources(session, *restore_ids):

@@ -57,9 +57,12 @@ def move(session, verification_id, status, **values):
 
 def running_of(session, checkpoint_id):
     """Return ids of verifications of the checkpoint that have not ended."""
-    return session.execute(sa.select(Verification.id).where(
-        Verification.checkpoint_id == checkpoint_id,
-        Verification.status == 'started')).scalars().all()
+    # Locking, because a plain read may show MySQL's older state of affairs.
+    return session.execute(
+        sa.select(Verification.id)
+        .where(Verification.checkpoint_id == checkpoint_id,
+               Verification.status == 'started')
+        .order_by(Verification.id).with_for_update()).scalars().all()
 
 
 def resources(session, *verification_ids):

@@ -2,11 +2,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Deleting and resetting checkpoints that nobody works on any more."""
 
+import sqlalchemy as sa
+
 from karbor_ng import errors
 from karbor_ng.protection import client
 from karbor_ng.store import checkpoints
+from karbor_ng.store import models
 from karbor_ng.store import operations
 from karbor_ng.store import query
+from karbor_ng.store import restores
+from karbor_ng.store import verifications
 from karbor_ng.tests import fixtures
 from karbor_ng.tests.unit.protection import test_service
 
@@ -256,6 +261,38 @@ class DeleteTest(DoorTest):
             self.assertEqual(1, len(self.read(
                 operations.list, query.Page(), type='delete',
                 checkpoint_id=checkpoint_id)))
+
+
+class LateTest(DoorTest):
+    """A transaction that has read before others wrote."""
+
+    def late(self, meanwhile, function, *args):
+        """Call a function that others overtake; return what it returns."""
+        def run(session):
+            session.execute(sa.select(models.Checkpoint.id)).all()
+            if self.database_url is not None:
+                meanwhile()
+            return function(session, *args)
+        if self.database_url is None:
+            # One transaction that writes at a time: nobody overtakes it.
+            meanwhile()
+        return self.write(run)
+
+    def test_what_is_begun_is_seen(self):
+        checkpoint_id = self.checkpoint('available', 'protect', 'done')
+        for noun, values in (
+                (restores, fixtures.restore_values()),
+                (verifications, fixtures.restore_values())):
+            values['checkpoint_id'] = checkpoint_id
+            found = self.late(lambda noun=noun, values=values: self.write(
+                noun.create, values), noun.running_of, checkpoint_id)
+            self.assertEqual([values['id']], found)
+
+    def test_what_is_spoilt_is_seen(self):
+        checkpoint_id = self.checkpoint('error-deleting', 'delete', 'failed')
+        self.assertFalse(self.late(
+            lambda: self.reset(checkpoint_id, 'error'),
+            checkpoints.is_whole, checkpoint_id))
 
 
 class WorkerTest(test_service.ProtectionTestCase):
