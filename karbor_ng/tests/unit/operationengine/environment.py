@@ -97,7 +97,7 @@ class Schedules(fixtures.Fixture):
     def end(self, checkpoint_id, status='available', moment=None):
         """End the operation that works on a checkpoint."""
         def end(session):
-            operation, = query_of(session, checkpoint_id)
+            operation = _queued(session, checkpoint_id)
             operations.claim(session, operation.id, 'worker', 60)
             checkpoints.move(session, checkpoint_id, status)
             if moment is not None:
@@ -134,10 +134,12 @@ class Schedules(fixtures.Fixture):
         return self.db.read(checkpoints.get, checkpoint_id)
 
 
-def query_of(session, checkpoint_id):
-    return [one for one in operations.list(
+def _queued(session, checkpoint_id):
+    """Return the operation that waits to work on a checkpoint."""
+    found, = [one for one in operations.list(
         session, query.Page(), checkpoint_id=checkpoint_id)
         if one.state == 'queued']
+    return found
 
 
 class EngineTest(small.DatabaseTest):
