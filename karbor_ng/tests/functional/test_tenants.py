@@ -96,7 +96,7 @@ class TenantTest(base.StackTestCase):
             environment.RESTORE_ID: restore_id,
             environment.RUNNING_RESTORE_ID: restore_id,
             **self.make_verification(checkpoint_id),
-            **self.make_schedule(),
+            **self.make_schedule(plan_id),
             environment.OPERATION_ID: self.request(
                 'GET', f'/operation_logs?restore_id={restore_id}')[
                     'operation_logs'][0]['id'],
@@ -115,15 +115,25 @@ class TenantTest(base.StackTestCase):
         return {environment.VERIFICATION_ID: made,
                 environment.RUNNING_VERIFICATION_ID: made}
 
-    def make_schedule(self):
-        trigger_id = self.request('POST', '/triggers', {'trigger_info': {
+    def make_schedule(self, plan_id):
+        trigger_id = self.make('/triggers', 'trigger_info', {
             'name': 'yearly', 'type': 'time', 'properties': {
-                'format': 'crontab', 'pattern': '0 3 1 1 *'}}})[
-                    'trigger_info']['id']
-        # What one member has made another one may delete.
-        self.addCleanup(self.request, 'DELETE', f'/triggers/{trigger_id}',
+                'format': 'crontab', 'pattern': '0 3 1 1 *'}})
+        operation_id = self.make(
+            '/scheduled_operations', 'scheduled_operation', {
+                'name': 'yearly', 'operation_type': 'retention_protect',
+                'trigger_id': trigger_id, 'operation_definition': {
+                    'provider_id': base.NOOP_PROVIDER, 'plan_id': plan_id,
+                    'max_backups': 3}})
+        return {environment.TRIGGER_ID: trigger_id,
+                environment.SCHEDULED_OPERATION_ID: operation_id}
+
+    def make(self, path, noun, values):
+        """Make what another member then deletes; return its id."""
+        made = self.request('POST', path, {noun: values})[noun]['id']
+        self.addCleanup(self.request, 'DELETE', f'{path}/{made}',
                         user=self.users['other member'])
-        return {environment.TRIGGER_ID: trigger_id}
+        return made
 
     # Asking
 

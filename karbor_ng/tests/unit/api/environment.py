@@ -24,6 +24,7 @@ from karbor_ng.store import operations
 from karbor_ng.store import plans
 from karbor_ng.store import providers
 from karbor_ng.store import restores
+from karbor_ng.store import scheduled_operations
 from karbor_ng.store import services
 from karbor_ng.store import triggers
 from karbor_ng.store import verifications
@@ -51,6 +52,7 @@ RUNNING_RESTORE_ID = '0c8e2f5b-9f0e-4a55-8d36-7d1f0b1f9c11'
 VERIFICATION_ID = '6d0b5c6e-1f53-4f0e-8b7a-54a4f7f3c0d2'
 RUNNING_VERIFICATION_ID = 'b2f6a1de-8b0c-4a0e-9a67-3c1e2d7f9a44'
 TRIGGER_ID = '2a9ce1f3-cc1a-4516-9435-0ebb13caa398'
+SCHEDULED_OPERATION_ID = '5c4a2f6b-1d0e-4a7c-9b3f-6e8d2c1a0f57'
 OPERATION_ID = '7a16c731-0658-47dd-aa3b-98ee21830e23'
 SERVICE_ID = '1'
 SYSTEM_VOLUME = '25336116-f38e-4c22-81ad-e9b7bd71ba51'
@@ -98,6 +100,11 @@ _VERIFY = {
         'title': 'Server Protection Verify', 'type': 'object',
         'properties': {}},
 }
+SCHEDULE = {
+    'name': 'Nightly', 'operation_type': 'retention_protect',
+    'trigger_id': TRIGGER_ID,
+    'operation_definition': {
+        'provider_id': PROVIDER_ID, 'plan_id': PLAN_ID, 'max_backups': 3}}
 SCHEMAS = {'options_schema': _OPTIONS, 'restore_schema': _RESTORE,
            'saved_info_schema': {}, 'verify_schema': _VERIFY}
 PLAN = {
@@ -210,6 +217,16 @@ class Api(fixtures.Fixture):
     def add_history(self, project_id=PROJECT):
         """Add a plan and what was done with it, under the ids above."""
         self.db.write(_add_history, project_id)
+
+    def add_schedule(self, project_id=PROJECT):
+        """Add what uses the history's plan and trigger, and keeps them."""
+        self.db.write(scheduled_operations.create, {
+            'id': SCHEDULED_OPERATION_ID, 'project_id': project_id,
+            'user_id': 'demo', 'name': SCHEDULE['name'],
+            'operation_type': SCHEDULE['operation_type'],
+            'trigger_id': TRIGGER_ID, 'provider_id': PROVIDER_ID,
+            'plan_id': PLAN_ID, 'is_enabled': True,
+            'definition': SCHEDULE['operation_definition']})
 
     def add_running(self, project_id=PROJECT):
         """Add what works on the history, one of each kind."""

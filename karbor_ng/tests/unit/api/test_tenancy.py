@@ -26,6 +26,8 @@ from karbor_ng.tests.unit.api.environment import VERIFICATION_ID
 OTHER_MEMBER = f'second:{PROJECT}'
 NOBODY = f'guest:{PROJECT}:guest'
 CHECKPOINT = f'{good.CHECKPOINTS}/{CHECKPOINT_ID}'
+SCHEDULED_OPERATION = (
+    f'/scheduled_operations/{environment.SCHEDULED_OPERATION_ID}')
 
 #: Route, path, body, and the answers to: a member and a reader of the
 #: project, somebody without roles there, a member of another project. Those
@@ -101,12 +103,27 @@ ANSWERS = [
      {'trigger_info': {'name': 'other'}}, 200, 403, 403, 404),
     ('DELETE triggers/*', f'/triggers/{TRIGGER_ID}', None,
      200, 403, 403, 404),
+    ('GET scheduled_operations', '/scheduled_operations', None,
+     200, 200, 403, 200),
+    ('POST scheduled_operations', '/scheduled_operations',
+     {'scheduled_operation': environment.SCHEDULE}, 200, 403, 403, 404),
+    ('GET scheduled_operations/*', SCHEDULED_OPERATION, None,
+     200, 200, 403, 404),
+    ('PUT scheduled_operations/*', SCHEDULED_OPERATION,
+     {'scheduled_operation': {'name': 'other'}}, 200, 403, 403, 404),
+    ('DELETE scheduled_operations/*', SCHEDULED_OPERATION, None,
+     200, 403, 403, 404),
+    ('GET scheduled_operations/*/runs', f'{SCHEDULED_OPERATION}/runs', None,
+     200, 200, 403, 404),
+    ('GET scheduled_operations/*/retention',
+     f'{SCHEDULED_OPERATION}/retention', None, 200, 200, 403, 404),
     ('GET operation_logs', '/operation_logs', None, 200, 200, 403, 200),
     ('GET operation_logs/*', f'/operation_logs/{OPERATION_ID}', None,
      200, 200, 403, 404),
 ]
 SECRETS = (PLAN_ID, CHECKPOINT_ID, RESTORE_ID, VERIFICATION_ID,
-           TRIGGER_ID, OPERATION_ID, PROJECT)
+           TRIGGER_ID, environment.SCHEDULED_OPERATION_ID, OPERATION_ID,
+           PROJECT)
 
 
 class MatrixTest(testscenarios.WithScenarios, base.BaseTestCase):
@@ -120,6 +137,8 @@ class MatrixTest(testscenarios.WithScenarios, base.BaseTestCase):
         self.api.add_history()
         if '/action' in self.row[0]:
             self.api.add_running()
+        if 'scheduled_operations' in self.row[0]:
+            self.api.add_schedule()
         route, self.path, self.body, *self.expected = self.row
         self.method = route.partition(' ')[0]
 
