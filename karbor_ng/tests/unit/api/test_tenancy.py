@@ -163,7 +163,12 @@ class MatrixTest(testscenarios.WithScenarios, base.BaseTestCase):
         answer = self._ask(OTHER_MEMBER)
         self.assertEqual(self.expected[0], answer.status_int, answer.text)
 
-    def test_strangers_see_nothing_of_it(self):
+    def test_outsiders(self):
+        self._check_without_a_token()
+        self._check_other_projects_in_the_path()
+        self._check_strangers_see_nothing_of_it()
+
+    def _check_strangers_see_nothing_of_it(self):
         answer = self._ask(STRANGER)
         for secret in SECRETS:
             if answer.status_int == 200:
@@ -177,14 +182,14 @@ class MatrixTest(testscenarios.WithScenarios, base.BaseTestCase):
         self.api = self.useFixture(empty)
         self.assertEqual(hidden.json, self._ask(STRANGER).json)
 
-    def test_other_projects_in_the_path(self):
+    def _check_other_projects_in_the_path(self):
         answer = self._ask(STRANGER, f'/v1/{PROJECT}{self.path}')
         self.assertEqual(403, answer.status_int)
         # Whatever the rules of an operator say.
         self.assertIn('project in the path', answer.text)
         self.assertEqual([], self.api.hints.queued)
 
-    def test_without_a_token(self):
+    def _check_without_a_token(self):
         answer = self._ask('', f'/v1/{PROJECT}{self.path}')
         self.assertEqual(401, answer.status_int)
 
