@@ -3,6 +3,7 @@
 """Copies through a worker: from one bank to another, and their lives."""
 
 import dataclasses
+import datetime
 import json
 import pathlib
 import threading
@@ -12,9 +13,11 @@ import sqlalchemy as sa
 
 from karbor_ng import errors
 from karbor_ng.bank import bank as bank_module
+from karbor_ng.bank import wrap
 from karbor_ng.protection import bank_check
 from karbor_ng.protection import bank_import
 from karbor_ng.protection import copy
+from karbor_ng.protection import journal
 from karbor_ng.protection import providers
 from karbor_ng.protection import streams
 from karbor_ng.protection import verb
@@ -23,6 +26,7 @@ from karbor_ng.store import models
 from karbor_ng.store import operations
 from karbor_ng.store import plans
 from karbor_ng.store import streams as stream_rows
+from karbor_ng.store import verifications
 from karbor_ng.tests.unit.protection import environment
 from karbor_ng.tests.unit.protection import test_stream_life as life
 
@@ -65,10 +69,12 @@ class Deployment(life.Deployment):
 
 class CopyTestCase(base.BaseTestCase):
 
+    options: dict = {}
+
     def setUp(self):
         super().setUp()
         self.patch_object(bank_module, 'PART_SIZE', PART_SIZE)
-        self.site = self.useFixture(Deployment())
+        self.site = self.useFixture(Deployment(**self.options))
         self.disks = life.DiskProtection
         self.disks.disks['d1'] = life.DATA
         self.disks.reading.clear()
@@ -152,6 +158,19 @@ class LifeTest(CopyTestCase):
         self.delete(self.copied(plan_id).id)
         self.assertEqual([], self.files())
         self.assertEqual(life.DATA, self.restored(source_id))
+
+    def test_it_can_be_verified(self):
+        self.site.start_worker()
+        plan_id, source_id = self.protected()
+        found = self.copied(plan_id)
+        self.delete(source_id)
+        verification = self.site.client.verify(self.site.caller, found.id)
+        self.assertEqual('success', self.site.wait(
+            lambda: self._verified(verification.id)))
+
+    def _verified(self, verification_id):
+        status = self.site.db.read(verifications.get, verification_id).status
+        return status if status != 'started' else None
 
     def test_its_manifest_tells_what_it_is(self):
         self.site.start_worker()
@@ -412,6 +431,67 @@ class InterruptionTest(CopyTestCase):
         self.site.start_worker()
         plan_id, _source_id = self.protected()
         self.copied(plan_id)
+
+
+class Killed(BaseException):
+    """Nobody catches the end of a process."""
+
+
+class EveryLineTest(CopyTestCase):
+    """A worker that dies after any write leaves nothing undone."""
+
+    options = {'lease_seconds': 1, 'sweep_seconds': 0.1}
+    #: Far more than a copy makes.
+    MOST = 100
+
+    def setUp(self):
+        super().setUp()
+        #: writes until the worker dies; None while it does not
+        self.left = None
+        self._kill_after(journal.Journal, 'write', self._is_of_copy)
+        self._kill_after(wrap.Retrying, 'put', lambda driver, key, *rest: True)
+
+    def _kill_after(self, owner, name, is_meant):
+        real = getattr(owner, name)
+
+        def killed(this, *args, **kwargs):
+            result = real(this, *args, **kwargs)
+            if self.left is not None and is_meant(this, *args):
+                self.left -= 1
+                if self.left < 0:
+                    self.left = None
+                    self.site.db.write(self._let_leases_run_out)
+                    raise Killed
+            return result
+        self.patch_object(owner, name, killed)
+
+    def _let_leases_run_out(self, session):
+        session.execute(sa.update(models.Operation).values(
+            lease_until=models.utcnow() - datetime.timedelta(minutes=1)))
+
+    def _is_of_copy(self, one, *args):
+        return one.operation.type == 'copy'
+
+    def test_all(self):
+        self.patch_object(bank_module, 'PART_SIZE', 60_000)
+        self.site.start_worker()
+        plan_id, _source_id = self.protected()
+        attempts = []
+        for number in range(self.MOST):
+            self.left = number
+            found = self.copied(plan_id)
+            was_killed, self.left = self.left is None, None
+            attempts.append(self.site.operation(found.id, 'copy').attempt)
+            self.assertEqual(life.DATA, self.restored(found.id))
+            self.delete(found.id)
+            self.assertEqual([], self.files(), number)
+            if not was_killed:
+                break
+        # Who dies after the very last write has ended it.
+        self.assertEqual([1, 1], attempts[-2:])
+        self.assertEqual({2}, set(attempts[:-2]))
+        # Two parts and an object, and what is written of them.
+        self.assertGreater(len(attempts), 10)
 
 
 class FailureTest(CopyTestCase):
