@@ -16,6 +16,9 @@ from oslotest import base
 
 from karbor_ng import credentials
 from karbor_ng.api.v1 import routes
+from karbor_ng.store import operations
+from karbor_ng.store import runs
+from karbor_ng.store import scheduled_operations
 from karbor_ng.tests.unit.api import environment
 from karbor_ng.tests.unit.api.environment import CHECKPOINT_ID
 from karbor_ng.tests.unit.api.environment import PLAN_ID
@@ -25,6 +28,7 @@ from karbor_ng.tests.unit.api.environment import VOLUME
 
 SAMPLES = (pathlib.Path(__file__).parents[4]
            / 'api-ref' / 'source' / 'samples')
+SCHEDULED = f'/scheduled_operations/{environment.SCHEDULED_OPERATION_ID}'
 CHECKPOINTS = f'/providers/{PROVIDER_ID}/checkpoints'
 PLAN = {'plan': {**{name: value for name, value in environment.PLAN.items()
                     if name != 'id'}}}
@@ -71,6 +75,17 @@ REQUESTS = [
     ('verifications-list', 'GET /verifications?status=failed', None),
     ('verifications-show',
      f'GET /verifications/{environment.VERIFICATION_ID}', None),
+    ('scheduled-operations-create', 'POST /scheduled_operations',
+     {'scheduled_operation': {
+         **environment.SCHEDULE, 'description': 'Three each night'}}),
+    ('scheduled-operations-list',
+     'GET /scheduled_operations?name=night&limit=1&sort=created_at:asc',
+     None),
+    ('scheduled-operations-show', f'GET {SCHEDULED}', None),
+    ('scheduled-operations-update', f'PUT {SCHEDULED}',
+     {'scheduled_operation': {'enabled': 0}}),
+    ('scheduled-operations-runs', f'GET {SCHEDULED}/runs', None),
+    ('scheduled-operations-retention', f'GET {SCHEDULED}/retention', None),
     ('operation-logs-list', 'GET /operation_logs?status=available', None),
     ('operation-logs-show',
      f'GET /operation_logs/{environment.OPERATION_ID}', None),
@@ -147,6 +162,8 @@ class SamplesTest(base.BaseTestCase):
         self.api.set('allowed', ['https://cloud.example:5000'],
                      'restore_targets')
         self.api.add_history()
+        self.api.add_schedule()
+        self.api.db.write(_add_run)
         self._ids = {}
 
     def test_samples_are_what_is_answered(self):
@@ -214,6 +231,19 @@ class ReferenceTest(base.BaseTestCase):
                     r'^   - (\w+): \w+$', text.partition('Response')[2],
                     re.MULTILINE))
                 self.assertEqual(set(), _fields(value) - explained, request)
+
+
+def _add_run(session):
+    """Let a checkpoint of the history have been made by its schedule."""
+    row = scheduled_operations.get(session,
+                                   environment.SCHEDULED_OPERATION_ID)
+    row.created_at = environment.MOMENT
+    runs.create(session, [(row, environment.MOMENT)])
+    run, = runs.in_state(session, 'due', 1)
+    run.state, run.checkpoint_id = 'succeeded', environment.CHECKPOINT_ID
+    run.ended_at = environment.MOMENT
+    operations.get(session, environment.OPERATION_ID
+                   ).scheduled_operation_id = row.id
 
 
 def _fields(value):
