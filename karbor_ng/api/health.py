@@ -29,7 +29,7 @@ LOG = logging.getLogger(__name__)
 
 #: In the order in which they are shown.
 CHECKS = ('maintenance', 'database', 'broker', 'providers', 'queue',
-          'leases')
+          'leases', 'schedules')
 #: Seconds for which an answer is good.
 GOOD_SECONDS = 5
 #: Seconds after which whoever has not answered is not well.
@@ -53,9 +53,10 @@ OPTS = [
                      'another node of the API would not do better.'),
     cfg.IntOpt('silence_seconds', default=300, min=120,
                help='Seconds after which a provider of which no protection '
-                    'service has said that it is well, and an operation '
-                    'whose lease ran out and that nobody has taken over, '
-                    'count as failures. Services say it every 60 seconds.'),
+                    'service has said that it is well, an operation whose '
+                    'lease ran out and that nobody has taken over, and a '
+                    'trigger that is due and has not fired, count as '
+                    'failures. Services say it every 60 seconds.'),
     cfg.IntOpt('queue_seconds', default=3600, min=1,
                help='Seconds after which an operation that still waits for '
                     'a worker counts as a failure.'),
@@ -145,7 +146,8 @@ class Health:
         return {'database': Finding(),
                 'providers': judge_providers(glance, silence),
                 'queue': judge_queue(glance, self._conf.queue_seconds),
-                'leases': judge_leases(glance, silence)}
+                'leases': judge_leases(glance, silence),
+                'schedules': judge_schedules(glance, silence)}
 
     def _ask_broker(self):
         try:
@@ -195,6 +197,17 @@ def judge_leases(glance, silence):
         return Finding(details=details)
     return Finding(f'For more than {silence} seconds nobody has taken an '
                    f'operation over whose worker is gone.', details)
+
+
+def judge_schedules(glance, silence):
+    """Return the finding about triggers that should have fired by now."""
+    details = {'overdue': glance.overdue,
+               'longest_overdue_seconds': glance.longest_overdue_seconds,
+               'without_trust': glance.given_up}
+    if glance.longest_overdue_seconds <= silence:
+        return Finding(details=details)
+    return Finding(f'A trigger has been due for more than {silence} seconds, '
+                   f'and no operation engine has come to it.', details)
 
 
 class _Probe:

@@ -16,7 +16,10 @@ from karbor_ng.store import session as store_session
 
 Operation = models.Operation
 Provider = models.Provider
+ScheduledOperation = models.ScheduledOperation
 ServiceHost = models.ServiceHost
+Trigger = models.Trigger
+Trust = models.Trust
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,6 +36,10 @@ class Glance:
     :ivar longest_lost_seconds: how long ago the first lease did
     :ivar disabled: dicts of ``binary``, ``host`` and ``reason`` of programs
         that operators let claim nothing
+    :ivar overdue: how many triggers are due and have not fired
+    :ivar longest_overdue_seconds: for how long the first of them is
+    :ivar given_up: how many scheduled operations are disabled because
+        Keystone accepts their trusts no more
     """
 
     providers: list
@@ -42,6 +49,9 @@ class Glance:
     lost: int
     longest_lost_seconds: float
     disabled: list
+    overdue: int
+    longest_overdue_seconds: float
+    given_up: int
 
 
 def glance(session):
@@ -58,11 +68,23 @@ def glance(session):
         sa.select(sa.func.count(), sa.func.min(Operation.lease_until))
         .where(Operation.state == 'running',
                Operation.lease_until < now)).one()
+    overdue, first_due = session.execute(
+        sa.select(sa.func.count(), sa.func.min(Trigger.next_run_at))
+        .where(Trigger.next_run_at < now)).one()
     return Glance(
         providers=_providers(session, now), queued=queued, running=running,
         oldest_queued_seconds=_age(first_queued, now), lost=lost,
         longest_lost_seconds=_age(first_lost, now),
-        disabled=_disabled(session))
+        disabled=_disabled(session), overdue=overdue,
+        longest_overdue_seconds=_age(first_due, now),
+        given_up=_given_up(session))
+
+
+def _given_up(session):
+    return session.execute(
+        sa.select(sa.func.count()).select_from(ScheduledOperation)
+        .join(Trust, Trust.id == ScheduledOperation.trust_id)
+        .where(Trust.state == 'broken')).scalar()
 
 
 def _providers(session, now):

@@ -77,7 +77,8 @@ class HealthTest(base.BaseTestCase):
         self.assertEqual('ok', answer.json['status'])
         self.assertEqual({'status': 'ok'}, answer.json['checks']['leases'])
         self.assertEqual(
-            ['database', 'broker', 'providers', 'queue', 'leases'],
+            ['database', 'broker', 'providers', 'queue', 'leases',
+             'schedules'],
             list(answer.json['checks']))
         self.assertEqual('no-store', answer.headers['Cache-Control'])
 
@@ -146,6 +147,14 @@ class HealthTest(base.BaseTestCase):
         self.api.db.write(_age, models.Operation, 'lease_until', 301)
         self.assertIn('taken', self.failed('leases'))
 
+    def test_a_trigger_that_nobody_fires(self):
+        trigger = self.api.db.write(small.add_trigger)
+        self.api.db.write(_age, models.Trigger, 'next_run_at', 20)
+        self.assertEqual('ok', self.ask().json['status'])
+        self.api.db.write(_age, models.Trigger, 'next_run_at', 301)
+        self.assertIn('no operation engine', self.failed('schedules'))
+        self.assertNotIn(trigger.id, self.ask().text)
+
     def test_taken_out_by_a_file(self):
         path = os.path.join(self.api.path, 'out')
         self.api.set('disable_by_file_path', path, 'healthcheck')
@@ -163,7 +172,7 @@ class HealthTest(base.BaseTestCase):
     def test_details_are_for_administrators(self):
         self.assertEqual(set(), self.details(None))
         self.assertEqual(set(), self.details(environment.OWNER))
-        self.assertEqual({'providers', 'queue', 'leases'},
+        self.assertEqual({'providers', 'queue', 'leases', 'schedules'},
                          self.details(environment.ADMIN))
         self.assertNotIn('node-1', self.ask(environment.OWNER).text)
         self.assertIn('node-1', self.ask(environment.ADMIN).text)

@@ -10,7 +10,9 @@ from karbor_ng.store import health
 from karbor_ng.store import models
 from karbor_ng.store import operations
 from karbor_ng.store import providers
+from karbor_ng.store import scheduled_operations
 from karbor_ng.store import session as store_session
+from karbor_ng.store import trusts
 from karbor_ng.tests import fixtures
 
 
@@ -37,7 +39,9 @@ class GlanceTest(fixtures.DatabaseTest):
     def test_nothing_has_happened_yet(self):
         self.assertEqual(health.Glance(
             providers=[], queued=0, oldest_queued_seconds=0.0, running=0,
-            lost=0, longest_lost_seconds=0.0, disabled=[]), self.glance())
+            lost=0, longest_lost_seconds=0.0, disabled=[],
+            overdue=0, longest_overdue_seconds=0.0, given_up=0),
+            self.glance())
 
     def test_what_waits_longest(self):
         old = self.operation()
@@ -69,6 +73,26 @@ class GlanceTest(fixtures.DatabaseTest):
         found = self.glance()
         self.assertEqual((2, 1), (found.running, found.lost))
         self.assertAlmostEqual(50, found.longest_lost_seconds, delta=30)
+
+    def test_triggers_that_are_due(self):
+        self.write(fixtures.add_trigger, next_run_at=None)
+        for seconds in (-50, -20, 1000):
+            trigger = self.write(fixtures.add_trigger)
+            self.write(_move, models.Trigger, 'next_run_at', seconds,
+                       id=trigger.id)
+        found = self.glance()
+        self.assertEqual(2, found.overdue)
+        self.assertAlmostEqual(50, found.longest_overdue_seconds, delta=30)
+
+    def test_trusts_that_are_given_up(self):
+        self.write(trusts.add, 'trust', 'user', fixtures.PROJECT)
+        trigger = self.write(fixtures.add_trigger)
+        self.write(scheduled_operations.create,
+                   fixtures.scheduled_operation_values(
+                       trigger_id=trigger.id, trust_id='trust'))
+        self.assertEqual(0, self.glance().given_up)
+        self.write(trusts.give_up, 'trust', 'It is gone.')
+        self.assertEqual(1, self.glance().given_up)
 
     def test_what_has_ended_does_not_count(self):
         ended = self.operation(claimed=True)
