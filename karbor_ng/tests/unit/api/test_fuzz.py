@@ -99,7 +99,8 @@ class FuzzTest(testscenarios.WithScenarios, base.BaseTestCase):
     def _check_readable(self, noun, thing):
         """What was accepted can be shown again, and is the same."""
         path = {'plan': '/plans', 'restore': '/restores',
-                'checkpoint': good.CHECKPOINTS}[noun]
+                'checkpoint': good.CHECKPOINTS,
+                'trigger_info': '/triggers'}[noun]
         answer = self.api.call('GET', f'{path}/{thing["id"]}')
         self.assertEqual({noun: thing}, answer.json)
 
@@ -120,6 +121,20 @@ class FuzzTest(testscenarios.WithScenarios, base.BaseTestCase):
         self._fuzz('POST', '/restores', 'restore', {
             **good.RESTORE, 'restore_target': None, 'restore_auth': None,
             'parameters': {environment.VOLUME: {'restore_name': 'a'}}})
+
+    def test_create_trigger(self):
+        self._fuzz('POST', '/triggers', 'trigger_info', {
+            'name': 'n', 'type': 'time', 'properties': {
+                'format': 'calendar', 'timezone': 'Europe/Berlin',
+                'pattern': 'BEGIN:VEVENT\nRRULE:FREQ=DAILY\nEND:VEVENT',
+                'start_time': '2026-01-01 00:00:00',
+                'end_time': '2036-01-01T00:00:00Z', 'window': 900}})
+
+    def test_update_trigger(self):
+        self._fuzz('PUT', f'/triggers/{environment.TRIGGER_ID}',
+                   'trigger_info', {'name': 'n', 'properties': {
+                       'format': 'crontab', 'pattern': '0 9 * * *',
+                       'start_time': '2026-01-01', 'window': '900'}})
 
     def test_any_bytes(self):
         @_SETTINGS
