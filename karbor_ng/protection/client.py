@@ -371,7 +371,7 @@ class ProtectionClient:
         """Ask that a restore ends, and what it made is removed.
 
         Asking twice does nothing more. A restore that is just ending may
-        succeed all the same.
+        succeed all the same; one that no service has begun ends at once.
 
         :raises errors.NotFound: no such restore in the caller's project
         :raises errors.Conflict: it has ended
@@ -383,7 +383,10 @@ class ProtectionClient:
     def _abort_restore(self, session, caller, restore_id):
         restore = restores.get(session, restore_id, caller.project_id)
         operation = operations.restore_of(session, restore_id)
-        if operation is None or not operations.request_abort(
+        if _end_unbegun(session, operation):
+            restores.move(session, restore_id, 'failed',
+                          finished_at=models.utcnow())
+        elif operation is None or not operations.request_abort(
                 session, operation.id):
             raise errors.Conflict(
                 f'Restore {restore_id} is {restore.status}: it has ended.')
@@ -393,7 +396,7 @@ class ProtectionClient:
         """Ask that a verification ends; it counts as failed then.
 
         Asking twice does nothing more. A verification that is just ending
-        may succeed all the same.
+        may succeed all the same; one that no service has begun ends at once.
 
         :raises errors.NotFound: none such in the caller's project
         :raises errors.Conflict: it has ended
@@ -406,7 +409,10 @@ class ProtectionClient:
         verification = verifications.get(session, verification_id,
                                          caller.project_id)
         operation = operations.verify_of(session, verification_id)
-        if operation is None or not operations.request_abort(
+        if _end_unbegun(session, operation):
+            verifications.move(session, verification_id, 'failed',
+                               finished_at=models.utcnow())
+        elif operation is None or not operations.request_abort(
                 session, operation.id):
             raise errors.Conflict(
                 f'Verification {verification_id} is {verification.status}: '
@@ -497,6 +503,17 @@ def _drop(session, checkpoint, statuses, reason):
                                                    reason):
         return None
     return operation
+
+
+def _end_unbegun(session, operation):
+    """End what waits and was never claimed; return whether it was that.
+
+    Perhaps nobody offers its provider any more, and it would wait, and keep
+    its checkpoint from being deleted, for ever.
+    """
+    return (operation is not None and operation.attempt == 0
+            and operations.abandon(session, operation,
+                                   'Aborted before it had begun.'))
 
 
 def _refuse_busy(checkpoint, dropped):

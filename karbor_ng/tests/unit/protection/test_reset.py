@@ -9,6 +9,7 @@ from karbor_ng.protection import client
 from karbor_ng.store import checkpoints
 from karbor_ng.store import models
 from karbor_ng.store import operations
+from karbor_ng.store import providers
 from karbor_ng.store import query
 from karbor_ng.store import restores
 from karbor_ng.store import verifications
@@ -261,6 +262,54 @@ class DeleteTest(DoorTest):
             self.assertEqual(1, len(self.read(
                 operations.list, query.Page(), type='delete',
                 checkpoint_id=checkpoint_id)))
+
+
+class UnbegunTest(DoorTest):
+    """What no service has begun keeps nobody from deleting a checkpoint."""
+
+    def setUp(self):
+        super().setUp()
+        self.write(providers.publish, fixtures.provider_values())
+        self.checkpoint_id = self.checkpoint('available', 'protect', 'done')
+
+    def begin(self, noun):
+        verb = {restores: self.door.restore,
+                verifications: self.door.verify}[noun]
+        return verb(fixtures.caller(), self.checkpoint_id).id
+
+    def abort(self, noun, thing_id):
+        verb = {restores: self.door.abort_restore,
+                verifications: self.door.abort_verification}[noun]
+        verb(fixtures.caller(), thing_id)
+
+    def test_aborted_at_once(self):
+        for noun, kind in ((restores, 'restore'), (verifications, 'verify')):
+            thing_id = self.begin(noun)
+            self.assertIn(thing_id, self.refused(
+                self.door.delete, fixtures.caller(), self.checkpoint_id))
+            self.abort(noun, thing_id)
+            found = self.read(noun.get, thing_id)
+            self.assertEqual('failed', found.status)
+            self.assertIsNotNone(found.finished_at)
+            operation = self.last(self.checkpoint_id, kind)
+            self.assertEqual('failed', operation.state)
+            self.assertIsNone(operation.credentials)
+            self.assertIn('has ended', self.refused(
+                self.abort, noun, thing_id))
+        self.door.delete(fixtures.caller(), self.checkpoint_id)
+        self.assertEqual('deleting', self.status(self.checkpoint_id))
+
+    def test_what_a_service_has_begun_is_its_own_to_end(self):
+        for noun, kind in ((restores, 'restore'), (verifications, 'verify')):
+            thing_id = self.begin(noun)
+            operation = self.last(self.checkpoint_id, kind)
+            self.write(operations.claim, operation.id, 'node-1:a', 60)
+            for _ in range(2):
+                self.abort(noun, thing_id)
+                self.assertEqual('started',
+                                 self.read(noun.get, thing_id).status)
+            self.assertTrue(
+                self.last(self.checkpoint_id, kind).abort_requested)
 
 
 class LateTest(DoorTest):
