@@ -24,8 +24,13 @@ _PAGING = {
     'offset': {'type': 'integer', 'const': 0},
 }
 _DIRECTION = {'enum': ['asc', 'desc']}
+_FLAGS = sorted({*strutils.TRUE_STRINGS, *strutils.FALSE_STRINGS})
 #: Heard from administrators only.
-_TENANCY = {'all_tenants': schemas.TEXT, 'project_id': schemas.TEXT}
+_TENANCY = {
+    'all_tenants': {'enum': [
+        *_FLAGS, *(word.capitalize() for word in _FLAGS if len(word) > 1)]},
+    'project_id': schemas.TEXT,
+}
 _NUMBER = re.compile('[0-9]{1,100}')
 
 

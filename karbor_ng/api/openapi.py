@@ -43,7 +43,7 @@ def build(routes, controllers):
             path = path or _path(pattern, verb)
             paths.setdefault(path, {})[method.lower()] = _operation(
                 path, name, verb, components)
-    _add_links(paths)
+    _add_links(paths, components.schemas)
     return {
         'openapi': '3.1.0',
         'info': {'title': 'karbor_ng', 'version': 'v1',
@@ -156,31 +156,44 @@ def _json(schema):
     return {'application/json': {'schema': schema}}
 
 
-def _add_links(paths):
+def _add_links(paths, things):
     """Tell where to go on with what an answer is about.
 
-    An answer about one plan has the ``plan_id`` of all paths below which
-    plans are known by this name.
+    What stands in a path behind that of a list is an id of what the list
+    has, and of what is made there.
+
+    :param things: the schemas that have a title
     """
     for path, verbs in paths.items():
+        argument = _argument_below(path, paths)
         for method, operation in verbs.items():
-            for noun, pointer in _things(method, operation):
-                operation['responses']['200'].setdefault('links', {}).update(
-                    _links(path, f'{noun}_id', pointer, paths))
+            pointer = argument and _pointer(method, operation, things)
+            if pointer:
+                operation['responses']['200']['links'] = _links(
+                    path, argument, pointer, paths)
 
 
-def _things(method, operation):
-    """Yield the nouns that an answer has ids of, and where."""
+def _argument_below(path, paths):
+    """Return the name of the segment that follows a path; None if none."""
+    for target in paths:
+        if target.startswith(f'{path}/{{'):
+            return target.removeprefix(f'{path}/{{').partition('}')[0]
+    return None
+
+
+def _pointer(method, operation, things):
+    """Return where an answer has an id that paths take; None if nowhere."""
     content = operation['responses'].get('200', {}).get('content')
     if not content:
-        return
+        return None
     schema = content['application/json']['schema']
     for form in schema.get('anyOf', [schema]):
         for key, value in form.get('properties', {}).items():
-            if method == 'post' and '$ref' in value:
-                yield key, f'/{key}/id'
-            if method == 'get' and f'{key}_links' in form['properties']:
-                yield key.removesuffix('s'), f'/{key}/0/id'
+            item = value.get('items', {}) if method == 'get' else value
+            title = item.get('$ref', '').rpartition('/')[2]
+            if 'id' in things.get(title, {}).get('properties', ()):
+                return f'/{key}/0/id' if method == 'get' else f'/{key}/id'
+    return None
 
 
 def _links(path, argument, pointer, paths):

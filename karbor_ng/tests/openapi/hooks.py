@@ -6,9 +6,9 @@ Apart from what starts it because schemathesis imports this, in an
 environment of its own: nothing of ours can be imported here.
 
 A random UUID is nobody's plan, and no request would get any further. So what
-names a thing, in a body or in a path, is one of those that were made beforehand
-wherever a request is to be right. Those that are to be wrong are made without
-this.
+names a thing, in a body or in a path, is one of those that were made
+beforehand wherever a request is to be right. Those that are to be wrong are
+made without this.
 """
 
 import json
@@ -43,9 +43,10 @@ def _put_into_body(operation):
 def _parameters(operation, method):
     for parameter in operation['parameters']:
         name, place = parameter['name'], parameter['in']
-        # What is deleted is what links lead to: the rest would soon have
-        # nothing to be about.
-        if place == 'path' and method != 'delete':
+        # What is deleted, or called broken, is what links lead to: the rest
+        # would soon have nothing to be about.
+        if place == 'path' and method != 'delete' and (
+                operation['operationId'] != 'checkpoints.reset'):
             parameter['schema'] = _known(parameter['schema'],
                                          _KNOWN.get(name))
         # An administrator, as whom we ask, may name any project.
@@ -54,16 +55,23 @@ def _parameters(operation, method):
 
 
 def _with_known(schema, name):
+    """Return a schema whose fields, wherever they are, are what there is.
+
+    :param name: of the field that the schema is of
+    """
     if isinstance(schema, list):
         return [_with_known(item, name) for item in schema]
     if not isinstance(schema, dict):
         return schema
-    found = {key: _with_known(value, name) for key, value in schema.items()}
-    if isinstance(schema.get('properties'), dict):
-        found['properties'] = {
-            key: _known(_with_known(value, key), _KNOWN.get(
-                f'{name}.{key}', _KNOWN.get(key)))
-            for key, value in schema['properties'].items()}
+    return {key: _fields(inner, name) if key == 'properties'
+            else _with_known(inner, name) for key, inner in schema.items()}
+
+
+def _fields(fields, name):
+    found = {}
+    for field, schema in fields.items():
+        known = _KNOWN.get(f'{name}.{field}', _KNOWN.get(field))
+        found[field] = _known(_with_known(schema, field), known)
     return found
 
 

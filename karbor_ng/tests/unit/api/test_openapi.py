@@ -99,14 +99,46 @@ class DocumentTest(base.BaseTestCase):
                  for _path, _method, operation in self._operations()]
         self.assertEqual(sorted(set(names)), sorted(names))
 
+    def _links(self, method, path):
+        return self.document['paths'][f'/v1/{{project_id}}/{path}'][method][
+            'responses']['200'].get('links', {})
+
     def test_links_lead_from_a_plan_to_it(self):
-        links = self.document['paths']['/v1/{project_id}/plans']['post'][
-            'responses']['200']['links']
+        links = self._links('post', 'plans')
         self.assertEqual({'plans.show', 'plans.update', 'plans.delete'},
                          set(links))
         self.assertEqual({'project_id': '$request.path.project_id',
                           'plan_id': '$response.body#/plan/id'},
                          links['plans.show']['parameters'])
+
+    def test_links_lead_from_lists_to_all_below(self):
+        links = self._links('get', 'providers')
+        self.assertEqual({
+            'project_id': '$request.path.project_id',
+            'provider_id': '$response.body#/providers/0/id'},
+            links['checkpoints.create']['parameters'])
+
+    def test_links_find_the_id_whatever_the_envelope_is_called(self):
+        links = self._links('post', 'triggers')
+        self.assertEqual('$response.body#/trigger_info/id',
+                         links['triggers.show']['parameters']['trigger_id'])
+        self.assertEqual(set(links), set(self._links('get', 'triggers')))
+
+    def test_every_link_leads_somewhere(self):
+        known = {operation['operationId']: path
+                 for path, _method, operation in self._operations()}
+        for path, _method, operation in self._operations():
+            for response in operation['responses'].values():
+                for link in response.get('links', {}).values():
+                    target = known[link['operationId']]
+                    self.assertEqual(set(re.findall(r'{(\w+)}', target)),
+                                     set(link['parameters']), path)
+
+    def test_every_noun_that_is_made_is_linked(self):
+        for path, method, operation in self._operations():
+            if method == 'post' and f'{path}/{{' in '\n'.join(
+                    self.document['paths']):
+                self.assertIn('links', operation['responses']['200'], path)
 
     def test_two_schemas_of_one_name_are_refused(self):
         components = openapi.Components()
