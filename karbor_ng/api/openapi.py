@@ -197,18 +197,20 @@ def _pointer(method, operation, things):
 
 
 def _links(path, argument, pointer, paths):
-    """Return the links to operations whose path has the argument."""
+    """Return links to the operations that need this argument and no other.
+
+    Beside those that the path itself has.
+    """
+    known = {name: f'$request.path.{name}' for name in _names(path)}
+    known[argument] = f'$response.body#{pointer}'
     found = {}
     for target, verbs in paths.items():
-        if f'{{{argument}}}' not in target:
-            continue
-        known = {name: f'$request.path.{name}' for name in _names(target)
-                 if name in _names(path)}
-        for operation in verbs.values():
-            found[operation['operationId']] = {
-                'operationId': operation['operationId'],
-                'parameters': {**known, argument: f'$response.body#{pointer}'},
-            }
+        names = _names(target)
+        if argument in names and known.keys() >= set(names):
+            for operation in verbs.values():
+                found[operation['operationId']] = {
+                    'operationId': operation['operationId'],
+                    'parameters': {name: known[name] for name in names}}
     return found
 
 
