@@ -17,7 +17,7 @@ TABLE = {
     'karbor': 8799,
     'keystone': 15000,
     # Of a second one, as of another cloud: tests start it.
-    'second_keystone': 15001,
+    'test_keystone': 15001,
     'swift_object': 15010,
     'swift_container': 15011,
     'swift_account': 15012,
