@@ -17,6 +17,7 @@ from karbor_ng.triggers import recurrence
 _MINUTE = datetime.timedelta(minutes=1)
 _LAST_SECOND = datetime.time(23, 59, 59)
 
+_YEARS = range(1970, 3000)
 _MOST_RULES = 5
 _MOST_DATES = 1000
 #: What changes when an event happens and is not one of these is refused.
@@ -93,6 +94,8 @@ class Calendar:
 
     def _rule(self, parts, start):
         until = parts.get('UNTIL', [None])[0]
+        if isinstance(until, datetime.date) and until.year > _YEARS[-1]:
+            until = None  # how some write "for ever"
         if until is not None:
             until = self._local(until, 'UNTIL of RRULE')
             if not isinstance(until, datetime.datetime):
@@ -107,9 +110,7 @@ class Calendar:
         """
         found = []
         for value in _properties(event, name):
-            zone_name = value.params.get('TZID')
-            if zone_name not in (None, self._zone_name):
-                self._refuse_zone(name, zone_name)
+            self._check_zone(name, value)
             for item in getattr(value, 'dts', [value]):
                 found.append(self._day_or_time(item.dt, name, whole_days))
         if len(found) > _MOST_DATES:
@@ -127,21 +128,27 @@ class Calendar:
 
     def _local(self, value, name):
         """Return a date, or a local time without zone."""
-        if not isinstance(value, datetime.date):
-            raise errors.Invalid(f'{name} must be a date or a time')
+        if (not isinstance(value, datetime.date)
+                or value.year not in _YEARS):
+            raise errors.Invalid(f'{name} must be a date or a time of the '
+                                 f'years {_YEARS[0]} to {_YEARS[-1]}')
         if not isinstance(value, datetime.datetime):
             return value
         if value.tzinfo is None:
             return value.replace(microsecond=0)
-        if name == 'DTSTART' and value.utcoffset() != value.astimezone(
-                self._zone).utcoffset():
-            self._refuse_zone(name, 'UTC')
         return value.astimezone(self._zone).replace(tzinfo=None, fold=0)
 
-    def _refuse_zone(self, name, zone_name):
-        raise errors.Invalid(
-            f'{name} is in the time zone {zone_name[:64]}, and the trigger '
-            f'in {self._zone_name}: set the property timezone to the same')
+    def _check_zone(self, name, value):
+        """Refuse another zone than the trigger's: it would mean nothing."""
+        zone_name = value.params.get('TZID')
+        if (name == 'DTSTART' and zone_name is None
+                and getattr(value.dt, 'tzinfo', None) is not None):
+            zone_name = 'UTC'
+        if zone_name not in (None, self._zone_name):
+            raise errors.Invalid(
+                f'{name} is in the time zone {zone_name[:64]}, and the '
+                f'trigger in {self._zone_name}: set the property timezone '
+                'to the same')
 
 
 def _event(pattern):

@@ -132,9 +132,27 @@ class CalendarTest(base.BaseTestCase):
                                    'Europe/Berlin')
             self.assertIn('Asia/Tokyo', problem)
             self.assertIn('timezone', problem)
-        self.assertIn('UTC', self.refused(
-            event('DTSTART:20260701T000000Z', 'RRULE:FREQ=DAILY'),
-            'Europe/London'))
+        for month in ('01', '07'):
+            self.assertIn('UTC', self.refused(
+                event(f'DTSTART:2026{month}01T000000Z', 'RRULE:FREQ=DAILY'),
+                'Europe/London'))
+        of(event('DTSTART:20260701T000000Z', 'RRULE:FREQ=DAILY')).check()
+
+    def test_the_ends_of_time(self):
+        for name in ('DTSTART', 'RDATE', 'EXDATE'):
+            for year in ('0001', '1969', '3000', '9999'):
+                for rest in ('1231T235959Z', '0101T000000', '0101'):
+                    for zone in ('UTC', 'Pacific/Apia', 'America/New_York'):
+                        kind = '' if 'T' in rest else ';VALUE=DATE'
+                        self.refused(event(f'{name}{kind}:{year}{rest}',
+                                           'RRULE:FREQ=DAILY'), zone)
+        for until in ('99991231T235959Z', '99991231', '30000101T000000'):
+            self.assertEqual(
+                ['2999-12-31 02:30 -0500', '3000-01-01 02:30 -0500'],
+                due(event(f'RRULE:FREQ=DAILY;UNTIL={until}'),
+                    '2999-12-31T00:00:00', 'America/New_York', 2))
+        self.refused(event('RRULE:FREQ=DAILY;UNTIL=00010101T000000Z'),
+                     'Pacific/Apia')
 
     def test_what_is_wrong_is_named(self):
         for text, words in (
