@@ -105,8 +105,11 @@ SCHEDULE = {
     'trigger_id': TRIGGER_ID,
     'operation_definition': {
         'provider_id': PROVIDER_ID, 'plan_id': PLAN_ID, 'max_backups': 3}}
+_COPY = dict.fromkeys(
+    (VOLUME, SERVER), {'type': 'object', 'properties': {}})
 SCHEMAS = {'options_schema': _OPTIONS, 'restore_schema': _RESTORE,
-           'saved_info_schema': {}, 'verify_schema': _VERIFY}
+           'saved_info_schema': {}, 'verify_schema': _VERIFY,
+           'copy_schema': _COPY}
 PLAN = {
     'id': PLAN_ID, 'name': 'My 3 tier application',
     'description': 'The shop', 'provider_id': PROVIDER_ID,

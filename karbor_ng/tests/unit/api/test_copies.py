@@ -205,7 +205,7 @@ class CopiesTest(CopiesTestCase):
         self.check_refused(400, 'plan_id', PLAN_ID)
 
     def test_parameters_of_no_plugin(self):
-        self.check_refused(400, 'parameters', VOLUME,
+        self.check_refused(400, f'parameters: {VOLUME}', 'speed',
                            parameters={VOLUME: {'speed': 'fast'}})
 
     def test_a_target_without_the_plugin(self):
