@@ -14,9 +14,10 @@ from karbor_ng.api.schemas import base as schemas
 from karbor_ng.api.schemas import paths as path_schemas
 
 #: What can be answered to whom: everybody, those who name a project, those
-#: who send a body.
+#: who name something else in the path, those who send a body.
 _ALWAYS = (503,)
-_TO_PROJECTS = (400, 401, 403, 404)
+_TO_PROJECTS = (400, 401, 403)
+_TO_NAMES = (404,)
 _TO_BODIES = (400, 413, 415)
 _TOKEN = {'type': 'apiKey', 'in': 'header', 'name': 'X-Auth-Token',
           'description': 'A token of the identity service.'}
@@ -111,7 +112,7 @@ def _operation(path, name, verb, components):
         'parameters': [
             *_path_parameters(path),
             *_query_parameters(declared.query, components)],
-        'responses': _responses(declared, has_project, components),
+        'responses': _responses(declared, _names(path), components),
     }
     if has_project:
         found['security'] = [{'token': []}]
@@ -135,12 +136,13 @@ def _query_parameters(query, components):
                'schema': components.put(schema)}
 
 
-def _responses(declared, has_project, components):
+def _responses(declared, names, components):
     answer = {'description': 'Success.', 'headers': _REQUEST_ID}
     if declared.answer is not None:
         answer['content'] = _json(components.put(declared.answer))
     refusals = {*_ALWAYS, *declared.refusals,
-                *(_TO_PROJECTS if has_project else ()),
+                *(_TO_PROJECTS if names else ()),
+                *(_TO_NAMES if len(names) > 1 else ()),
                 *(_TO_BODIES if declared.bodies else ())}
     return {
         **{str(status): answer for status in declared.statuses},

@@ -23,6 +23,7 @@ _CONTROL_CHARACTER = re.compile('[\0-\x1f\x7f]')
 #: The description of the API, which is nobody's.
 DOCUMENT = 'v1/openapi.json'
 
+_PROJECT = validation.Query({'project_id': paths.of('project_id')})
 #: Bytes; far more than all parameters of any list together.
 _LONGEST_QUERY = 16384
 
@@ -183,6 +184,5 @@ def _check_project(request, project_id):
     if project_id != caller.project_id and not caller.is_admin:
         raise errors.Forbidden(
             'The project in the path is not the one of the token.')
-    if len(project_id) > 255:
-        raise errors.NotFound('There is no such project.')
+    _PROJECT.check({'project_id': project_id})
     request.project_id = project_id

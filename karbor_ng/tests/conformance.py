@@ -85,13 +85,14 @@ class Description:
 
     def _find(self, path):
         """Return which of the described paths this is; None for none."""
-        segments = path.partition('?')[0].rstrip('/').split('/')
+        path = path.partition('?')[0]
+        segments = (path.removesuffix('/') or '/').split('/')
         for found, pattern in self._patterns.items():
-            if len(pattern) == len(segments or ['']) and all(
-                    want == have or want.startswith('{')
+            if len(pattern) == len(segments) and all(
+                    want == have or (want.startswith('{') and have)
                     for want, have in zip(pattern, segments, strict=True)):
                 return found
-        return '/' if segments == [''] else None
+        return None
 
 
 class Checked:

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Schemas of answers about the API itself."""
 
+from karbor_ng.api import health
 from karbor_ng.api.schemas import base
 
 VERSIONS = base.envelope_of({'versions': {
@@ -21,7 +22,8 @@ _CHECK = base.thing('Check', {
 
 HEALTH = base.envelope_of({
     'status': {'enum': ['ok', 'degraded', 'failed']},
-    'checks': {'type': 'object', 'additionalProperties': _CHECK},
+    'checks': base.envelope_of(dict.fromkeys(health.CHECKS, _CHECK),
+                               required=()),
 })
 
 #: As far as it has to be known to find the rest.
@@ -30,6 +32,7 @@ DOCUMENT = {
     'required': ['openapi', 'info', 'paths', 'components'],
     'properties': {
         'openapi': {'const': '3.1.0'},
+        'servers': {'type': 'array'},
         'info': {'type': 'object'},
         'paths': {'type': 'object'},
         'components': {'type': 'object'},

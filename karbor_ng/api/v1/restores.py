@@ -42,7 +42,7 @@ class Restores(base.Controller):
 
     @base.verb(
         base_schemas.either(schemas.SHOWN, dry_run_schemas.SHOWN),
-        query=dry_runs.QUERY, body=_CREATE, refusals=(409,))
+        query=dry_runs.QUERY, body=_CREATE, refusals=(404, 409))
     def create(self, req, resp):
         self._require(req, 'restore:create')
         is_dry_run = dry_runs.is_wanted(req)

@@ -37,7 +37,7 @@ class ScheduledOperations(base.Controller):
                              wanted.project_id, **wanted.filters)
         return wanted.answer('operations', rows, _listed_view)
 
-    @base.verb(schemas.SHOWN, body=_CREATE)
+    @base.verb(schemas.SHOWN, body=_CREATE, refusals=(404,))
     def create(self, req, resp):
         self._require(req, 'scheduled_operation:create')
         values = {'description': None, 'is_enabled': True,

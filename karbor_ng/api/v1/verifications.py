@@ -30,7 +30,7 @@ class Verifications(base.Controller):
         return wanted.answer('verifications', rows,
                              lambda row: view(row, resources[row.id]))
 
-    @base.verb(schemas.SHOWN, body=_CREATE, refusals=(409,))
+    @base.verb(schemas.SHOWN, body=_CREATE, refusals=(404, 409))
     def create(self, req, resp):
         self._require(req, 'verification:create')
         body = _CREATE.read(req)
