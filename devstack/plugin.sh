@@ -136,6 +136,8 @@ function start_karbor {
         "$KARBOR_BIN_DIR/karbor-api --config-file $KARBOR_CONF"
     run_process karbor-protection \
         "$KARBOR_BIN_DIR/karbor-protection --config-file $KARBOR_CONF"
+    run_process karbor-operationengine \
+        "$KARBOR_BIN_DIR/karbor-operationengine --config-file $KARBOR_CONF"
 
     local url="$KARBOR_SERVICE_PROTOCOL://$KARBOR_SERVICE_HOST:$KARBOR_API_PORT"
     if ! wait_for_service "$SERVICE_TIMEOUT" "$url/"; then
@@ -146,6 +148,7 @@ function start_karbor {
 function stop_karbor {
     stop_process karbor-api
     stop_process karbor-protection
+    stop_process karbor-operationengine
 }
 
 function cleanup_karbor {

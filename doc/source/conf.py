@@ -40,6 +40,7 @@ man_pages = [
         ('karbor-all-in-one', 'protect what one user has in one cloud'),
         ('karbor-api', 'serve the REST API of karbor'),
         ('karbor-protection', 'protect, restore and delete'),
+        ('karbor-operationengine', 'do what is scheduled'),
         ('karbor-manage', 'do what operators of karbor do by hand'),
         ('karbor-status', 'see what stands against an upgrade'),
     )]
