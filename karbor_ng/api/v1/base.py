@@ -23,9 +23,6 @@ def verb(answer=None, **declared):
     :param declared: the rest of a
         :class:`karbor_ng.api.declaration.Declaration`
     """
-    if callable(answer):
-        return _expose(answer)
-
     def mark(method):
         method.declaration = declaration.Declaration(answer, **declared)
         return _expose(method)

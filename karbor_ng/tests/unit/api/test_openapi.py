@@ -15,7 +15,6 @@ from karbor_ng.api import listing
 from karbor_ng.api import openapi
 from karbor_ng.api import validation
 from karbor_ng.api.schemas import base as schemas
-from karbor_ng.api.v1 import base as controllers
 from karbor_ng.api.v1 import routes
 from karbor_ng.tests import conformance
 from karbor_ng.tests.unit.api import environment
@@ -148,7 +147,6 @@ class DocumentTest(base.BaseTestCase):
 
     def test_a_verb_that_declares_nothing_is_refused(self):
         class Ships:
-            @controllers.verb
             def list(self, req, resp):
                 return {}
         self.assertRaises(ValueError, openapi.build, {
