@@ -18,11 +18,13 @@ import sqlalchemy as sa
 
 from karbor_ng.store import models
 from karbor_ng.store import operations
+from karbor_ng.store import runs
 
 Checkpoint = models.Checkpoint
 External = models.External
 Operation = models.Operation
 Restore = models.Restore
+Run = models.ScheduledOperationRun
 Step = models.Step
 Verification = models.Verification
 
@@ -34,6 +36,7 @@ _OWNED = {
     Restore: (models.RestoreResource.restore_id,),
     Verification: (models.VerificationResource.verification_id,),
     Checkpoint: (models.CheckpointResource.checkpoint_id,),
+    Run: (),
 }
 
 
@@ -58,8 +61,8 @@ def remove(session, before, limit):
 
     Call it in one transaction after the other until it returns nothing.
 
-    :param limit: operations, restores, verifications or checkpoints in one
-        transaction
+    :param limit: operations, restores, verifications, checkpoints or runs
+        in one transaction
     """
     for model, ids in _doomed(before):
         some = session.execute(ids.limit(limit)).scalars().all()
@@ -107,7 +110,17 @@ def _doomed(before):
             Operation.type.in_(operations.MAKING),
             Operation.checkpoint_id.in_(checkpoints))),
         (Checkpoint, checkpoints),
+        (Run, _runs(before)),
     )
+
+
+def _runs(before):
+    """Return ids of old runs: of schedules, and of those that are gone."""
+    ended = [state for state, following in runs.TRANSITIONS.items()
+             if not following]
+    return sa.select(Run.id).where(
+        Run.state.in_(ended), Run.planned_at < before,
+        Run.ended_at < before)
 
 
 def _ended(before, model, column):

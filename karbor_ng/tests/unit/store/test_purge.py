@@ -13,6 +13,7 @@ from karbor_ng.store import models
 from karbor_ng.store import operations
 from karbor_ng.store import purge
 from karbor_ng.store import restores
+from karbor_ng.store import runs
 from karbor_ng.store import steps
 from karbor_ng.store import verifications
 from karbor_ng.tests import fixtures
@@ -52,6 +53,37 @@ class PurgeTest(fixtures.DatabaseTest):
     def _end(self, session, operation_id, ended_at):
         row = session.get(models.Operation, operation_id)
         row.state, row.ended_at = 'done', ended_at
+
+    def run_of(self, planned_at, state='succeeded', ended_at=OLD):
+        """Make a run of something that is scheduled; return its id."""
+        def make(session):
+            run = models.ScheduledOperationRun(
+                id=fixtures.new_id(), project_id=fixtures.PROJECT,
+                scheduled_operation_id=fixtures.new_id(),
+                trigger_id=fixtures.new_id(), planned_at=planned_at,
+                state=state, ended_at=ended_at)
+            session.add(run)
+            session.flush()
+            return run.id
+        return self.write(make)
+
+    def test_runs(self):
+        for state in ('succeeded', 'failed', 'missed', 'skipped'):
+            self.run_of(OLD, state)
+        kept = {self.run_of(OLD, 'due', None),
+                self.run_of(OLD, 'started', None),
+                self.run_of(OLD, 'retaining'),
+                self.run_of(OLD, 'failed', YOUNG), self.run_of(YOUNG)}
+        self.assertEqual({'scheduled_operation_runs': 4},
+                         self.read(purge.count, BEFORE))
+        self.assertEqual({'scheduled_operation_runs': 3},
+                         self.write(purge.remove, BEFORE, 3))
+        self.assertEqual({'scheduled_operation_runs': 1},
+                         self.write(purge.remove, BEFORE, 3))
+        self.assertEqual({}, self.write(purge.remove, BEFORE, 3))
+        self.assertEqual(kept, set(self.read(
+            lambda session: session.execute(
+                sa.select(runs.Run.id)).scalars().all())))
 
     def restore(self, checkpoint_id, finished_at):
         """Make a restore with its operation; return its id."""
