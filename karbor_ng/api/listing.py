@@ -7,13 +7,16 @@ refused by name: a filter that is ignored shows other rows than were asked
 for.
 """
 
+import json
 import re
 import urllib.parse
 
 from oslo_utils import strutils
+import webob
 
 from karbor_ng import errors
 from karbor_ng.api import validation
+from karbor_ng.api import written
 from karbor_ng.api.schemas import base as schemas
 from karbor_ng.store import query
 
@@ -103,6 +106,20 @@ class Listing:
             body[f'{key}_links'] = [
                 {'rel': 'next', 'href': self._next(shown[-1].id)}]
         return body
+
+    def write(self, key, rows, write):
+        """Return the same as a response, of rows that are written as JSON.
+
+        :param write: returns the JSON text of a row
+        """
+        shown = self.shown(rows)
+        fields = [f'"{key}": {written.items(map(write, shown))}']
+        if len(rows) > len(shown):
+            links = [{'rel': 'next', 'href': self._next(shown[-1].id)}]
+            fields.append(f'"{key}_links": {json.dumps(links)}')
+        return webob.Response(
+            f'{{{", ".join(fields)}}}'.encode(), charset=None,
+            content_type='application/json')
 
     def _next(self, marker):
         given = dict(validation.parameters(self._req), marker=marker)

@@ -24,6 +24,18 @@ TRANSITIONS = {
     'error-deleting': ('deleting', 'error'),
     'deleted': (),
 }
+#: What is shown of each checkpoint in a list, and of each resource in it.
+LISTED = (
+    Checkpoint.id, Checkpoint.project_id, Checkpoint.status,
+    query.stored(Checkpoint.plan), Checkpoint.graph,
+    query.stored(Checkpoint.extra_info), Checkpoint.size,
+    Checkpoint.created_at, Checkpoint.finished_at, Checkpoint.copied_from,
+    Checkpoint.data_time)
+LISTED_RESOURCES = (
+    Resource.checkpoint_id, Resource.id, Resource.type, Resource.name,
+    Resource.in_plan, Resource.status, Resource.reason, Resource.progress,
+    Resource.size, query.stored(Resource.saved),
+    query.stored(Resource.extra_info))
 #: The packed graph of a checkpoint whose graph is not built yet.
 EMPTY_GRAPH = '[{}, []]'
 
@@ -50,10 +62,12 @@ def get(session, checkpoint_id, project_id=None, provider_id=None):
 
 
 def list(session, page, project_id=None, provider_id=None, plan_id=None,
-         status=None, created_from=None, created_before=None):
+         status=None, created_from=None, created_before=None, columns=None):
     """Return a page of checkpoints.
 
     Deleted ones are only there when ``status`` asks for them.
+
+    :param columns: as :func:`karbor_ng.store.query.page`
     """
     equal = {'project_id': project_id, 'provider_id': provider_id,
              'plan_id': plan_id, 'status': status}
@@ -65,7 +79,8 @@ def list(session, page, project_id=None, provider_id=None, plan_id=None,
         conditions.append(Checkpoint.created_at >= created_from)
     if created_before is not None:
         conditions.append(Checkpoint.created_at < created_before)
-    return query.page(session, Checkpoint, page, *conditions)
+    return query.page(session, Checkpoint, page, *conditions,
+                      columns=columns)
 
 
 def move(session, checkpoint_id, status, **values):
@@ -107,6 +122,14 @@ def shown_resources(session, *checkpoint_ids):
     return _resources(session, checkpoint_ids, sa.orm.defer(
         Resource.objects, raiseload=True), sa.orm.defer(
         Resource.parameters, raiseload=True))
+
+
+def listed_resources(session, checkpoint_ids):
+    """Return rows of :data:`LISTED_RESOURCES`, in a stable order."""
+    return session.execute(
+        sa.select(*LISTED_RESOURCES)
+        .where(Resource.checkpoint_id.in_(checkpoint_ids))
+        .order_by(Resource.checkpoint_id, Resource.type, Resource.id)).all()
 
 
 def put_resources(session, checkpoint_id, rows):

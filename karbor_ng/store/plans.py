@@ -12,6 +12,9 @@ from karbor_ng.store import scheduled_operations
 Plan = models.Plan
 
 STATUSES = ('suspended', 'started')
+#: What is shown of each plan in a list.
+LISTED = (Plan.id, Plan.name, Plan.description, query.stored(Plan.resources),
+          Plan.provider_id, Plan.status, query.stored(Plan.parameters))
 
 
 def create(session, values):
@@ -35,8 +38,11 @@ def get(session, plan_id, project_id=None):
 
 
 def list(session, page, project_id=None, name=None, description=None,
-         status=None, provider_id=None):
-    """Return a page of plans; name and description match substrings."""
+         status=None, provider_id=None, columns=None):
+    """Return a page of plans; name and description match substrings.
+
+    :param columns: as :func:`karbor_ng.store.query.page`
+    """
     conditions = [] if project_id is None else [Plan.project_id == project_id]
     if name is not None:
         conditions.append(query.contains(Plan.name, name))
@@ -46,7 +52,7 @@ def list(session, page, project_id=None, name=None, description=None,
         conditions.append(Plan.status == status)
     if provider_id is not None:
         conditions.append(Plan.provider_id == provider_id)
-    return query.page(session, Plan, page, *conditions)
+    return query.page(session, Plan, page, *conditions, columns=columns)
 
 
 def update(session, plan_id, project_id, values):

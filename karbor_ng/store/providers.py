@@ -13,6 +13,9 @@ from karbor_ng.store import query
 from karbor_ng.store import session as store_session
 
 Provider = models.Provider
+#: What is shown of each provider in a list.
+LISTED = (Provider.id, Provider.name, Provider.description,
+          query.stored(Provider.schemas))
 
 #: How long a host's word counts after it was last heard.
 FRESH = datetime.timedelta(minutes=10)
@@ -78,11 +81,14 @@ def get(session, provider_id):
     return provider
 
 
-def list(session, page, name=None, description=None):
-    """Return a page of providers; filters are exact, as they always were."""
+def list(session, page, name=None, description=None, columns=None):
+    """Return a page of providers; filters are exact, as they always were.
+
+    :param columns: as :func:`karbor_ng.store.query.page`
+    """
     conditions = []
     if name is not None:
         conditions.append(Provider.name == name)
     if description is not None:
         conditions.append(Provider.description == description)
-    return query.page(session, Provider, page, *conditions)
+    return query.page(session, Provider, page, *conditions, columns=columns)

@@ -4,12 +4,14 @@
 
 import collections
 import datetime
+import functools
 import json
 
 from karbor_ng import errors
 from karbor_ng.api import dry_runs
 from karbor_ng.api import listing
 from karbor_ng.api import validation
+from karbor_ng.api import written
 from karbor_ng.api.schemas import base as base_schemas
 from karbor_ng.api.schemas import checkpoints as schemas
 from karbor_ng.api.schemas import dry_runs as dry_run_schemas
@@ -37,8 +39,10 @@ class Checkpoints(base.Controller):
         self._require(req, 'provider:checkpoint_get_all')
         wanted = _LISTED.read(req, self._conf)
         rows, resources = self._db.read(_list, wanted, provider_id)
-        return wanted.answer('checkpoints', rows,
-                             lambda row: view(row, resources[row.id]))
+        # Most checkpoints in a list are of the same few plans.
+        write_plan = functools.cache(_write_plan)
+        return wanted.write('checkpoints', rows, lambda row: _write(
+            row, write_plan, resources[row.id]))
 
     @base.verb(
         base_schemas.either(schemas.SHOWN, dry_run_schemas.SHOWN),
@@ -162,16 +166,64 @@ def _resource_view(row):
     }
 
 
+def _write(row, write_plan, resources):
+    """Return a row of ``checkpoints.LISTED`` as :func:`view` has it, as JSON.
+
+    :param write_plan: returns the JSON of a plan as it is stored
+    :param resources: JSON of each
+    """
+    (checkpoint_id, project_id, status, plan, graph, extra_info, size,
+     created_at, finished_at, copied_from, data_time) = row
+    created = base.moment(created_at)
+    return (f'{{"id": "{checkpoint_id}", '
+            f'"project_id": {written.text(project_id)}, '
+            f'"status": "{status}", "protection_plan": {write_plan(plan)}, '
+            f'"resource_graph": {written.text(graph)}, '
+            f'"extra_info": {written.text(extra_info)}, '
+            f'"size": {written.number(size)}, '
+            f'"created_at": "{created[:10]}", '
+            f'"created_at_time": "{created}", "finished_at_time": '
+            f'{written.text(base.moment(finished_at))}, '
+            f'"copied_from": {written.text(copied_from)}, "data_time": '
+            f'"{base.moment(data_time) if data_time else created}", '
+            f'"resources": {written.items(resources)}}}')
+
+
+def _write_plan(stored):
+    return json.dumps(_plan_view(json.loads(stored)))
+
+
+def _write_resource(row):
+    """Return a row of ``checkpoints.LISTED_RESOURCES`` as JSON."""
+    (_checkpoint_id, resource_id, kind, name, in_plan, status, reason,
+     progress, size, saved, extra_info) = row
+    return (f'{{"id": {written.text(resource_id)}, '
+            f'"type": {written.text(kind)}, "name": {written.text(name)}, '
+            f'"in_plan": {written.flag(in_plan)}, "status": "{status}", '
+            f'"reason": {written.text(reason)}, "progress": {progress}, '
+            f'"size": {written.number(size)}, '
+            f'"not_included": {_write_not_included(saved)}, '
+            f'"extra_info": {written.raw(extra_info)}}}')
+
+
+def _write_not_included(saved):
+    # Few have it, and what else is saved can be long.
+    if '"not_included"' not in saved:
+        return '[]'
+    return json.dumps(json.loads(saved).get('not_included', []))
+
+
 def _list(session, wanted, provider_id):
-    rows = checkpoints.list(session, wanted.page, wanted.project_id,
-                            provider_id, **_conditions(wanted.filters))
+    rows = checkpoints.list(
+        session, wanted.page, wanted.project_id, provider_id,
+        columns=checkpoints.LISTED, **_conditions(wanted.filters))
     if not rows:
         # An unknown provider is a mistake of the caller, an empty one none.
         providers.get(session, provider_id)
     resources = collections.defaultdict(list)
-    for row in checkpoints.shown_resources(
-            session, *[row.id for row in wanted.shown(rows)]):
-        resources[row.checkpoint_id].append(row)
+    for row in checkpoints.listed_resources(
+            session, [row.id for row in wanted.shown(rows)]):
+        resources[row[0]].append(_write_resource(row))
     return rows, resources
 
 

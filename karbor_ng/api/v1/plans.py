@@ -9,6 +9,7 @@ from karbor_ng import parameters as parameter_rules
 from karbor_ng import quota
 from karbor_ng.api import listing
 from karbor_ng.api import validation
+from karbor_ng.api import written
 from karbor_ng.api.schemas import base as base_schemas
 from karbor_ng.api.schemas import plans as schemas
 from karbor_ng.api.v1 import base
@@ -33,8 +34,8 @@ class Plans(base.Controller):
         self._require(req, 'plan:get_all')
         wanted = _LISTED.read(req, self._conf)
         rows = self._db.read(plans.list, wanted.page, wanted.project_id,
-                             **wanted.filters)
-        return wanted.answer('plans', rows, view)
+                             columns=plans.LISTED, **wanted.filters)
+        return wanted.write('plans', rows, _write)
 
     @base.verb(schemas.SHOWN, body=_CREATE)
     def create(self, req, resp):
@@ -75,6 +76,15 @@ def view(plan):
         'status': plan.status,
         'parameters': plan.parameters,
     }
+
+
+def _write(row):
+    """Return the same of a row of ``plans.LISTED``, as JSON."""
+    plan_id, name, description, resources, provider_id, status, given = row
+    return (f'{{"id": "{plan_id}", "name": {written.text(name)}, '
+            f'"description": {written.text(description)}, '
+            f'"resources": {resources}, "provider_id": "{provider_id}", '
+            f'"status": "{status}", "parameters": {given}}}')
 
 
 def _create(session, conf, project_id, user_id, plan_id, body):

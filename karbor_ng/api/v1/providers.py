@@ -3,6 +3,7 @@
 """Providers: what they can protect, and with which options."""
 
 from karbor_ng.api import listing
+from karbor_ng.api import written
 from karbor_ng.api.schemas import base as base_schemas
 from karbor_ng.api.schemas import providers as schemas
 from karbor_ng.api.v1 import base
@@ -20,8 +21,9 @@ class Providers(base.Controller):
     def list(self, req, resp):
         self._require(req, 'provider:get_all')
         wanted = _LISTED.read(req, self._conf)
-        rows = self._db.read(providers.list, wanted.page, **wanted.filters)
-        return wanted.answer('providers', rows, view)
+        rows = self._db.read(providers.list, wanted.page,
+                             columns=providers.LISTED, **wanted.filters)
+        return wanted.write('providers', rows, _write)
 
     @base.verb(schemas.SHOWN)
     def show(self, req, resp, provider_id):
@@ -37,3 +39,11 @@ def view(provider):
         'description': provider.description,
         'extended_info_schema': provider.schemas,
     }
+
+
+def _write(row):
+    """Return the same of a row of ``providers.LISTED``, as JSON."""
+    provider_id, name, description, offered = row
+    return (f'{{"id": "{provider_id}", "name": {written.text(name)}, '
+            f'"description": {written.text(description)}, '
+            f'"extended_info_schema": {offered}}}')
