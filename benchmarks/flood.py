@@ -25,83 +25,31 @@ which is emptied at the end. The bank is in the temporary directory.
 import argparse
 import asyncio
 import collections
-import contextlib
 import json
 import pathlib
 import resource
-import socket
-import subprocess
 import sys
 import tempfile
 import threading
 import time
-import urllib.error
-import urllib.request
-import uuid
 
-import psutil
+import running
 import sqlalchemy as sa
 
 from karbor_ng.store import models
-from karbor_ng.store import schema
-from karbor_ng.store import session
 
 MIB = 2 ** 20
 MOST_GROWTH = 64
 WARM_UP = 50
-PATIENCE_SECONDS = 60
-PROVIDER = str(uuid.uuid4())
-SERVICES = {'api': 'karbor_ng.cmd.api',
-            'protection': 'karbor_ng.cmd.protection'}
-CONFIGURATION = """
-[DEFAULT]
-host = flood
-auth_strategy = noauth
-transport_url = kombu+memory://
-osapi_karbor_listen = 127.0.0.1
-osapi_karbor_listen_port = {port}
-osapi_karbor_workers = 2
-[database]
-connection = {database}
-[protection]
-provider_config_dir = {folder}/providers.d
-sweep_seconds = 2
-"""
-PROVIDER_FILE = """
-[provider]
-id = {provider}
-name = No-op
-enabled = True
-bank = karbor-fs-bank-plugin
-plugin = karbor-noop-protection-plugin
-[file_system_bank_plugin]
-file_system_bank_path = {folder}/bank
-[noop_protection_plugin]
-registry_path = {folder}/registry
-"""
 
 
 def main():
     options = _options()
     with tempfile.TemporaryDirectory() as folder:
         url = options.database or f'sqlite:///{folder}/karbor.sqlite'
-        db = session.Database(url)
-        if sa.inspect(db.engine).get_table_names():
-            raise SystemExit('There are tables in the database already: give '
-                             'me an empty one; I remove them at the end.')
-        try:
-            schema.upgrade(db)
-            with _Site(pathlib.Path(folder), db, url) as site:
-                return _measure(site, options)
-        finally:
-            _empty(db)
-
-
-def _empty(db):
-    with db.engine.begin() as connection:
-        models.Base.metadata.drop_all(connection)
-        connection.execute(sa.text('DROP TABLE IF EXISTS alembic_version'))
-    db.dispose()
+        with (running.empty_database(url) as db,
+              running.Site(pathlib.Path(folder), url) as site):
+            return _measure(site, db, options)
 
 
 def _options():
@@ -116,91 +64,25 @@ def _options():
     return parser.parse_args()
 
 
-class _Site(contextlib.ExitStack):
-    """Both services, with a configuration in a folder."""
-
-    def __init__(self, folder, db, url):
-        super().__init__()
-        self._folder = folder
-        self._db = db
-        self._url = url
-        self.port = _free_port()
-        self.processes = {}
-
-    def __enter__(self):
-        super().__enter__()
-        (self._folder / 'providers.d').mkdir()
-        (self._folder / 'providers.d' / 'noop.conf').write_text(
-            PROVIDER_FILE.format(provider=PROVIDER, folder=self._folder))
-        (self._folder / 'karbor.conf').write_text(CONFIGURATION.format(
-            port=self.port, database=self._url, folder=self._folder))
-        for name, module in SERVICES.items():
-            self._start(name, module)
-        until = time.monotonic() + PATIENCE_SECONDS
-        while not self._is_ready():
-            if time.monotonic() > until:
-                raise SystemExit('The services do not start.')
-            time.sleep(0.2)
-        return self
-
-    def _start(self, name, module):
-        log = self.enter_context(open(self._folder / f'{name}.log', 'w'))
-        process = subprocess.Popen(
-            [sys.executable, '-W', 'ignore', '-c',
-             f'from {module} import main; main()',
-             '--config-file', str(self._folder / 'karbor.conf')],
-            stdout=log, stderr=log)
-        self.callback(process.wait)
-        self.callback(process.terminate)
-        self.processes[name] = psutil.Process(process.pid)
-
-    def _is_ready(self):
-        try:
-            return self.call('GET', 'anybody', 'providers')['providers']
-        except (urllib.error.URLError, ConnectionError):
-            return False
-
-    def call(self, method, project, path, body=None):
-        """Send one request; return what the answer holds."""
-        request = urllib.request.Request(
-            f'http://127.0.0.1:{self.port}/v1/{project}/{path}',
-            method=method, data=body and json.dumps(body).encode(),
-            headers={'X-Auth-Token': f'user:{project}',
-                     'Content-Type': 'application/json'})
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            return json.load(answer)
-
-    def plan(self, project):
-        """Make a plan of one volume; return its id."""
-        return self.call('POST', project, 'plans', {'plan': {
-            'name': 'flood', 'provider_id': PROVIDER, 'resources': [
-                {'type': 'OS::Cinder::Volume', 'id': 'volume',
-                 'name': 'volume'}]}})['plan']['id']
-
-    def statuses(self, project):
-        """Return ``{status: number of the project's checkpoints}``."""
-        columns = models.Checkpoint.status, sa.func.count()
-        query = (sa.select(*columns).group_by(models.Checkpoint.status)
-                 .where(models.Checkpoint.project_id == project))
-        return dict(self._db.read(
-            lambda session: session.execute(query).tuples().all()))
+def _statuses(db, project):
+    """Return ``{status: number of the project's checkpoints}``."""
+    columns = models.Checkpoint.status, sa.func.count()
+    query = (sa.select(*columns).group_by(models.Checkpoint.status)
+             .where(models.Checkpoint.project_id == project))
+    return dict(db.read(
+        lambda session: session.execute(query).tuples().all()))
 
 
-def _free_port():
-    with socket.socket() as probe:
-        probe.bind(('127.0.0.1', 0))
-        return probe.getsockname()[1]
-
-
-def _measure(site, options):
+def _measure(site, db, options):
     _allow_connections(options.count)
-    _flood(site, 'warm-up', WARM_UP)
+    _flood(site, db, 'warm-up', WARM_UP)
     before = {name: _memory(process)
               for name, process in site.processes.items()}
     problems = []
     for number in range(options.rounds):
         with _Peaks(site.processes) as peaks:
-            problems += _flood(site, f'round-{number + 1}', options.count)
+            problems += _flood(site, db, f'round-{number + 1}',
+                               options.count)
         for name, peak in peaks.highest.items():
             print(f'  memory of karbor-{name}: {before[name]:.0f} MiB, at '
                   f'most {peak:.0f} MiB', flush=True)
@@ -218,20 +100,20 @@ def _allow_connections(count):
                        (min(hard, max(soft, count + 100)), hard))
 
 
-def _flood(site, project, count):
+def _flood(site, db, project, count):
     """Ask for checkpoints, wait until they have ended; return problems."""
     plan_id, other = site.plan(project), f'{project}-other'
     other_plan = site.plan(other)
     began = time.monotonic()
     answers = asyncio.run(_ask_at_once(site.port, project, plan_id, count))
     answered = time.monotonic() - began
-    site.call('POST', other, f'providers/{PROVIDER}/checkpoints',
+    site.call('POST', other, f'providers/{running.PROVIDER}/checkpoints',
               {'checkpoint': {'plan_id': other_plan}})
     asked = time.monotonic()
-    _wait(site, other)
+    _wait(db, other)
     waited = time.monotonic() - asked
-    left = site.statuses(project).get('protecting', 0)
-    ended = _wait(site, project)
+    left = _statuses(db, project).get('protecting', 0)
+    ended = _wait(db, project)
     seconds = time.monotonic() - began
     print(f'{project}: {count} answered in {answered:.1f} s, the other '
           f'project served in {waited:.1f} s with {left} left, all ended in '
@@ -251,10 +133,10 @@ def _problems(answers, ended, count):
     return problems
 
 
-def _wait(site, project):
+def _wait(db, project):
     """Return the statuses of a project's checkpoints when all have ended."""
     while True:
-        found = site.statuses(project)
+        found = _statuses(db, project)
         if not found.get('protecting'):
             return found
         time.sleep(0.2)
@@ -264,7 +146,7 @@ async def _ask_at_once(port, project, plan_id, count):
     """Send all requests; return ``{status or error: number of answers}``."""
     body = json.dumps({'checkpoint': {'plan_id': plan_id}})
     request = (
-        f'POST /v1/{project}/providers/{PROVIDER}/checkpoints HTTP/1.1\r\n'
+        f'POST /v1/{project}/providers/{running.PROVIDER}/checkpoints HTTP/1.1\r\n'
         f'Host: 127.0.0.1\r\nX-Auth-Token: user:{project}\r\n'
         f'Content-Type: application/json\r\nContent-Length: {len(body)}\r\n'
         f'Connection: close\r\n\r\n{body}').encode()
