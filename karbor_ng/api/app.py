@@ -12,6 +12,7 @@ from oslo_middleware import sizelimit
 
 from karbor_ng import delegation
 from karbor_ng import policy
+from karbor_ng import triggers
 from karbor_ng.api import auth as authentication
 from karbor_ng.api import faults
 from karbor_ng.api import health
@@ -61,7 +62,8 @@ def make_app(conf, db, client, cloud, protectables, sealer=None, auth=None,
         conf=conf, db=db, client=client, cloud=cloud,
         protectables=protectables, enforcer=enforcer, sealer=sealer,
         health=health.Health(conf, db, broker), document=routes.document(),
-        engine=engine_client.EngineClient(db, delegation.Delegation(cloud)))
+        engine=engine_client.EngineClient(
+            db, delegation.Delegation(cloud), triggers.load(conf)))
     dispatch = _dispatch(tools)
     wrap = auth or authentication.strategy(conf)
     app = _Public(wrap(authentication.Context(dispatch, enforcer)), dispatch)

@@ -4,12 +4,14 @@
 
 Each verb checks what rows can tell, has a trust of the user where one is
 needed, and writes in one transaction. The engine itself is never asked: it
-finds rows.
+finds rows. What was due before a change happens as if the change came later,
+even if no engine has looked since.
 """
 
 import uuid
 
 from karbor_ng import errors
+from karbor_ng.operationengine import firing
 from karbor_ng.operationengine import kinds
 from karbor_ng.operationengine import own_checkpoints
 from karbor_ng.operationengine import trusts
@@ -29,11 +31,13 @@ class EngineClient:
     """Accepts scheduled operations.
 
     :param delegation: a :class:`karbor_ng.delegation.Delegation`
+    :param types: ``{name: karbor_ng.triggers.TriggerType}``
     :ivar kinds: ``{operation type: Kind}``
     """
 
-    def __init__(self, db, delegation):
+    def __init__(self, db, delegation, types):
         self._db = db
+        self._types = types
         self._delegation = delegation
         self._trusts = trusts.Trusts(db, delegation)
         self.kinds = kinds.load()
@@ -125,9 +129,8 @@ class EngineClient:
     def _update(self, session, trust_id, row, values):
         if trust_id is not None:
             values = dict(values, trust_id=trust_id)
-        if 'trigger_id' in values:
-            triggers.get(session, values['trigger_id'],
-                         with_for_update=True)
+        row = self._caught_up(session, row.id, row.project_id,
+                              values.get('trigger_id'))
         if {'trigger_id', 'definition'} & set(values):
             self._check(session, {
                 name: values.get(name, getattr(row, name)) for name in (
@@ -143,11 +146,37 @@ class EngineClient:
 
         :raises errors.NotFound: there is none in the project
         """
-        trust_id = self._db.write(
-            scheduled_operations.delete, scheduled_operation_id,
-            project_id).trust_id
+        trust_id = self._db.write(self._delete, scheduled_operation_id,
+                                  project_id).trust_id
         if trust_id is not None:
             self._trusts.release(trust_id)
+
+    def _delete(self, session, scheduled_operation_id, project_id):
+        self._caught_up(session, scheduled_operation_id, project_id)
+        return scheduled_operations.delete(session, scheduled_operation_id,
+                                           project_id)
+
+    def _caught_up(self, session, scheduled_operation_id, project_id,
+                   trigger_id=None):
+        """Return a row that may change; it and its triggers are locked.
+
+        :param trigger_id: of the trigger that it gets; None if it does not
+        """
+        row = scheduled_operations.get(
+            session, scheduled_operation_id, project_id,
+            with_for_update=True, populate_existing=True)
+        for one in sorted({row.trigger_id, trigger_id or row.trigger_id}):
+            self.catch_up(session, one)
+        return row
+
+    def catch_up(self, session, trigger_id):
+        """Let what is due be due, in the transaction that changes a trigger.
+
+        Return the database's time; what changes counts from then on.
+
+        :raises errors.NotFound: there is no such trigger
+        """
+        return firing.catch_up(session, self._types, trigger_id)
 
     def retention(self, row):
         """Return what would become of the checkpoints of a row now.

@@ -8,19 +8,11 @@ transaction: however many engines look, and wherever one of them dies, each
 due time has one run.
 """
 
-import logging
-
-from karbor_ng.store import runs
-from karbor_ng.store import scheduled_operations
+from karbor_ng.operationengine import firing
 from karbor_ng.store import triggers
-
-LOG = logging.getLogger(__name__)
 
 #: Triggers that are moved on in one transaction.
 BATCH = 100
-#: Due times of one trigger that are made up for in one transaction, after a
-#: time in which no engine ran.
-MOST_TIMES = 20
 
 
 class Scheduler:
@@ -57,9 +49,10 @@ class Scheduler:
             now, due = self._db.read(self._due, after)
             if not due:
                 break
-            steps = [step for step in (_step(self._types, trigger, now)
-                                       for trigger in due) if step]
-            made += self._db.write(_move_on, steps)
+            steps = [step for step in (
+                firing.step(self._types, trigger, now)
+                for trigger in due) if step]
+            made += self._db.write(firing.take, steps)
             is_behind = is_behind or any(
                 following is not None and following <= now
                 for _trigger, _times, following in steps)
@@ -69,36 +62,3 @@ class Scheduler:
     def _due(self, session, after):
         now = self._clock(session)
         return now, triggers.due(session, now, BATCH, after)
-
-
-def _step(types, trigger, now):
-    """Return a trigger, its times that are due, and the one to move on to.
-
-    None if the trigger can not be read: it stays due until it is changed.
-    """
-    try:
-        schedule = types[trigger.type].schedule(trigger.properties)
-        times = [trigger.next_run_at]
-        for moment in schedule.runs(trigger.next_run_at):
-            if moment > now or len(times) >= MOST_TIMES:
-                return trigger, times, moment
-            times.append(moment)
-        return trigger, times, None
-    except Exception:
-        LOG.exception('Trigger %s can not be read: what it is to start does '
-                      'not happen', trigger.id)
-        return None
-
-
-def _move_on(session, steps):
-    """Write one transaction's steps; return how many runs that made."""
-    won = {trigger.id: times for trigger, times, following in steps
-           if triggers.advance(session, trigger, following)}
-    if not won:
-        return 0
-    # What was made later was not there when it was due.
-    due = [(one, time)
-           for one in scheduled_operations.enabled_of(session, list(won))
-           for time in won[one.trigger_id] if time >= one.created_at]
-    runs.create(session, due)
-    return len(due)

@@ -49,6 +49,19 @@ def create(session, due):
         session.execute(sa.insert(Run), rows)
 
 
+def of_triggers(session, trigger_ids, since):
+    """Return keys of runs, from a time on, of what triggers start now.
+
+    :return: set of pairs: id of a scheduled operation and planned time
+    """
+    operation = models.ScheduledOperation
+    return {tuple(row) for row in session.execute(
+        sa.select(Run.scheduled_operation_id, Run.planned_at)
+        .join(operation, operation.id == Run.scheduled_operation_id)
+        .where(operation.trigger_id.in_(trigger_ids),
+               Run.planned_at >= since))}
+
+
 def get(session, run_id):
     """:raises errors.NotFound: there is no such run"""
     run = session.get(Run, run_id)

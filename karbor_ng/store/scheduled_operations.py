@@ -19,9 +19,14 @@ def create(session, values):
     return operation
 
 
-def get(session, scheduled_operation_id, project_id=None):
-    """:raises errors.NotFound: there is none, or it is another project's"""
-    operation = session.get(ScheduledOperation, scheduled_operation_id)
+def get(session, scheduled_operation_id, project_id=None, **options):
+    """Return a scheduled operation.
+
+    :param options: of SQLAlchemy's ``Session.get``
+    :raises errors.NotFound: there is none, or it is another project's
+    """
+    operation = session.get(ScheduledOperation, scheduled_operation_id,
+                            **options)
     if operation is None or project_id not in (None, operation.project_id):
         raise errors.NotFound(
             f'There is no scheduled operation {scheduled_operation_id}.')

@@ -53,16 +53,17 @@ def list(session, page, project_id=None, name=None, type=None,
     return query.page(session, Trigger, page, *conditions)
 
 
-def update(session, trigger_id, project_id, values):
+def update(session, trigger_id, project_id, values, now=None):
     """Change a trigger; return it as it is then.
 
     What is due already stays due, whatever the values say: a
     ``next_run_at`` that has come is left for those who fire triggers.
 
+    :param now: when that is judged; None for the database's present time
     :raises errors.NotFound: as :func:`get`
     """
     trigger = get(session, trigger_id, project_id, with_for_update=True)
-    if _is_due(session, trigger):
+    if _is_due(trigger, now or store_session.now(session)):
         values = {name: value for name, value in values.items()
                   if name != 'next_run_at'}
     for name, value in values.items():
@@ -72,9 +73,8 @@ def update(session, trigger_id, project_id, values):
     return trigger
 
 
-def _is_due(session, trigger):
-    return (trigger.next_run_at is not None
-            and trigger.next_run_at <= store_session.now(session))
+def _is_due(trigger, now):
+    return trigger.next_run_at is not None and trigger.next_run_at <= now
 
 
 def delete(session, trigger_id, project_id=None):

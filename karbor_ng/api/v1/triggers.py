@@ -92,9 +92,8 @@ class Triggers(base.Controller):
     def update(self, req, resp, trigger_id):
         trigger = self._read(req, triggers.get, trigger_id, 'trigger:update')
         count = _count(_SHOWN.read(req))
-        values = self._changed(trigger, req)
-        trigger = self._db.write(triggers.update, trigger_id,
-                                 trigger.project_id, values)
+        trigger = self._db.write(self._change, trigger,
+                                 self._changed(trigger, req))
         return {'trigger_info': _shown_view(
             trigger, self._next_runs(trigger, count))}
 
@@ -115,6 +114,16 @@ class Triggers(base.Controller):
         if body.get('properties'):
             values.update(self._planned(trigger.type, body['properties'])[0])
         return values
+
+    def _change(self, session, trigger, values):
+        """Write a change; when it is due next counts from then on."""
+        now = self._tools.engine.catch_up(session, trigger.id)
+        if 'properties' in values:
+            schedule = self._types[trigger.type].schedule(
+                values['properties'])
+            values = dict(values, next_run_at=schedule.next_run(now))
+        return triggers.update(session, trigger.id, trigger.project_id,
+                               values, now)
 
     def _planned(self, type_name, properties, count=0):
         """Return what follows from a user's properties.

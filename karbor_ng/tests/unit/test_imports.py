@@ -75,12 +75,15 @@ TABLE = {
     'operationengine.own_checkpoints': (
         'operationengine.retention', 'store', 'errors'),
     'operationengine.trusts': ('store', 'errors'),
+    'operationengine.firing': ('store', 'errors'),
     'operationengine.client': (
-        'operationengine.kinds', 'operationengine.own_checkpoints',
-        'operationengine.trusts', 'store', 'errors'),
+        'operationengine.firing', 'operationengine.kinds',
+        'operationengine.own_checkpoints', 'operationengine.trusts',
+        'store', 'errors'),
     'operationengine': (
-        'operationengine.kinds', 'operationengine.own_checkpoints',
-        'operationengine.trusts', 'protection.client', 'store', 'triggers',
+        'operationengine.firing', 'operationengine.kinds',
+        'operationengine.own_checkpoints', 'operationengine.trusts',
+        'protection.client', 'store', 'triggers',
         'quota', 'delegation', 'presence', 'context', 'errors'),
     'api.options': (),
     'api': (

@@ -6,13 +6,18 @@ import datetime
 
 from oslotest import base
 
+from karbor_ng.store import models
+from karbor_ng.store import runs
 from karbor_ng.store import session as store_session
 from karbor_ng.store import triggers
 from karbor_ng.tests import fixtures
 from karbor_ng.tests.unit.api import environment
+from karbor_ng.tests.unit.api.environment import SCHEDULED_OPERATION_ID
 from karbor_ng.tests.unit.api.environment import TRIGGER_ID
 
 PATH = f'/triggers/{TRIGGER_ID}'
+MINUTELY = {'format': 'crontab', 'pattern': '* * * * *', 'window': '900',
+            'start_time': '2026-01-01T00:00:00'}
 
 
 class OvertakenTest(base.BaseTestCase):
@@ -36,16 +41,28 @@ class OvertakenTest(base.BaseTestCase):
         self.assertEqual(200, self.change(name='new').status_int)
         self.assertEqual(before['next_run_at'], self.shown()['next_run_at'])
 
-    def test_what_is_due_already_still_fires(self):
+    def test_what_was_due_before_fires_as_it_was(self):
+        self.api.add_schedule()
+        now = self.api.db.read(store_session.now).replace(microsecond=0)
+        due = now - datetime.timedelta(seconds=90)
+        self.stored(next_run_at=due, properties=MINUTELY)
+        self.api.db.write(_make_older)
+        answer = self.change(properties=environment.TRIGGER)
+        self.assertEqual('2030-01-01T09:00:00.000000+00:00',
+                         answer.json['trigger_info']['next_run_at'])
+        found = self.api.db.read(runs.in_state, 'due', 10)
+        self.assertEqual(due, found[0].planned_at)
+        self.assertIn(len(found), (2, 3))
+        self.assertEqual({0}, {run.planned_at.second for run in found[1:]})
+
+    def test_what_is_due_and_can_not_be_read_fires_when_it_can(self):
         due = self.api.db.read(store_session.now) - datetime.timedelta(
             seconds=1)
-        self.stored(next_run_at=due)
+        self.stored(next_run_at=due, properties={
+            **environment.TRIGGER, 'timezone': 'Europe/Atlantis'})
         answer = self.change(properties=environment.TRIGGER)
         self.assertEqual(due, self.api.db.read(
             triggers.get, TRIGGER_ID).next_run_at)
-        self.assertEqual(
-            due, datetime.datetime.fromisoformat(
-                answer.json['trigger_info']['next_run_at']))
         self.assertEqual('2030-01-01T09:00:00.000000+00:00',
                          answer.json['trigger_info']['next_runs'][0])
 
@@ -68,3 +85,9 @@ class OvertakenTest(base.BaseTestCase):
                                 'timezone': 'Europe/Atlantis'})
         self.assertEqual([], self.shown()['next_runs'])
         self.assertEqual(200, self.change(name='new').status_int)
+
+
+def _make_older(session):
+    """Let the schedule be there before what is due."""
+    session.get(models.ScheduledOperation, SCHEDULED_OPERATION_ID
+                ).created_at = environment.MOMENT

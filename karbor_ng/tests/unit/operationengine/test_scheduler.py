@@ -6,6 +6,7 @@ import datetime
 from unittest import mock
 
 from karbor_ng import triggers as trigger_types
+from karbor_ng.operationengine import firing
 from karbor_ng.operationengine import scheduler
 from karbor_ng.store import scheduled_operations
 from karbor_ng.store import triggers
@@ -55,7 +56,7 @@ class SchedulerTest(environment.EngineTest):
 
     def test_each_time_is_made_up_for(self):
         row = self.schedules.add()
-        hours = 3 * scheduler.MOST_TIMES
+        hours = 3 * firing.MOST_TIMES
         self.assertEqual(hours, self.tick(START + hours * HOUR))
         self.assertEqual([(number + 1, 'due') for number in range(hours)],
                          self.schedules.states(row)[:hours])

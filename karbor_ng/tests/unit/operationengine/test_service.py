@@ -5,6 +5,7 @@
 import time
 from unittest import mock
 
+from karbor_ng.operationengine import firing
 from karbor_ng.operationengine import runner
 from karbor_ng.operationengine import scheduler
 from karbor_ng.operationengine import service
@@ -102,13 +103,13 @@ class ServiceTest(environment.EngineTest):
             self.schedules.add(trigger_id=self.schedules.add_trigger().id)
         self.schedules.clock.now += HOUR
         engine = self.schedules.engine()
-        real = scheduler._move_on
+        real = firing.take
 
-        def move_on(session, steps):
+        def take(session, steps):
             engine._stopping.set()
             return real(session, steps)
         with (mock.patch.object(scheduler, 'BATCH', 2),
-              mock.patch.object(scheduler, '_move_on', move_on)):
+              mock.patch.object(firing, 'take', take)):
             engine.turn()
         self.assertEqual(2, len(self.schedules.runs()))
         self.assertEqual([], self.schedules.operations())

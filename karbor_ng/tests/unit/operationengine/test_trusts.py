@@ -8,6 +8,7 @@ from oslo_db import exception as db_exception
 
 from karbor_ng import context
 from karbor_ng import errors
+from karbor_ng import triggers
 from karbor_ng.operationengine import client
 from karbor_ng.operationengine import trusts
 from karbor_ng.store import query
@@ -63,7 +64,8 @@ class TrustsTest(environment.EngineTest):
     def setUp(self):
         super().setUp()
         self.keystone = Keystone()
-        self.client = client.EngineClient(self.db, self.keystone)
+        self.client = client.EngineClient(
+            self.db, self.keystone, triggers.load(self.schedules.conf))
         # Its plan is what the others are for.
         self.plan_id = self.schedules.add(is_enabled=False).plan_id
 
