@@ -10,6 +10,7 @@ that makes its checkpoint, whoever sees that.
 import logging
 
 from oslo_db import exception as db_exception
+from sqlalchemy import exc
 
 from karbor_ng import context
 from karbor_ng import delegation
@@ -22,6 +23,10 @@ from karbor_ng.store import triggers
 
 LOG = logging.getLogger(__name__)
 
+#: What is no matter of single runs.
+_DATABASE_AWAY = (db_exception.DBConnectionError, db_exception.DBDeadlock,
+                  exc.TimeoutError)
+_DATABASE_ERRORS = (db_exception.DBError, exc.SQLAlchemyError)
 #: Runs that are started, or ended, in one transaction.
 BATCH = 100
 
@@ -74,20 +79,25 @@ class Runner:
     def _start(self, due):
         try:
             queued = self._db.write(self._start_all, due)
-        except db_exception.DBError:
+        except _DATABASE_AWAY:
             raise
-        except Exception:
+        except Exception as problem:
             LOG.exception('Starting %s runs failed', len(due))
-            self._start_singly(due)
+            self._start_singly(due, isinstance(problem, _DATABASE_ERRORS))
             return
         if queued:
             self._client.announce(queued[-1])
 
-    def _start_singly(self, due):
-        """Let one of them that can not be started not hinder the others."""
+    def _start_singly(self, due, is_database):
+        """Let one of them that can not be started not hinder the others.
+
+        What the database does not like may be no fault of the run: it stays
+        due until its window has passed.
+        """
         if len(due) > 1:
             for run in due:
                 self._start([run])
+        if len(due) > 1 or is_database:
             return
         self._db.write(
             runs.move, due[0].id, 'failed', ended_at=due[0].planned_at,

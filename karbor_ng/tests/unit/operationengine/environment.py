@@ -64,9 +64,13 @@ class Schedules(fixtures.Fixture):
             client.ProtectionClient(self.conf, db, self.hints),
             clock=clock or self.clock)
 
+    def another_db(self):
+        """Return the database as another process would see it."""
+        return self._database.another()
+
     def another(self):
         """Return an engine as another process would be one."""
-        return self.engine(self._database.another())
+        return self.engine(self.another_db())
 
     def turn(self, after=None):
         """Let time pass, and an engine look once."""

@@ -6,6 +6,7 @@ import json
 from unittest import mock
 
 from oslo_db import exception as db_exception
+from sqlalchemy import exc
 
 from karbor_ng import credentials
 from karbor_ng.operationengine import runner
@@ -187,10 +188,16 @@ class StartTest(environment.EngineTest):
 
     def test_a_database_that_is_away_is_no_fault_of_the_run(self):
         row, engine = self._due()
-        with mock.patch.object(client.ProtectionClient, 'protect_within',
-                               side_effect=db_exception.DBError):
-            engine.turn()
-        self.assertEqual([(1, 'due')], self.schedules.states(row))
+        for problem in (db_exception.DBError, exc.TimeoutError,
+                        db_exception.DBConnectionError):
+            with mock.patch.object(client.ProtectionClient, 'protect_within',
+                                   side_effect=problem):
+                # Connections are tried again, with pauses.
+                with mock.patch('time.sleep'):
+                    engine.turn()
+            self.assertEqual([(1, 'due')], self.schedules.states(row))
+        engine.turn()
+        self.assertEqual([(1, 'started')], self.schedules.states(row))
 
     def test_the_window_is_that_of_the_trigger_now(self):
         row, engine = self._due()
