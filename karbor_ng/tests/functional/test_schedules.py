@@ -6,13 +6,27 @@ Triggers here are due every five seconds, which the stack's configuration
 allows.
 """
 
+import collections
+import configparser
+import datetime
 import json
+import os
+import pathlib
+import random
+import signal
+import subprocess
+import sys
+import time
 import types
 import uuid
 
+import fixtures
 from keystoneauth1.identity import v3
 from keystoneauth1 import session
+import sqlalchemy as sa
 
+from karbor_ng.store import models
+from karbor_ng.store import session as store_session
 from karbor_ng.tests.functional import base
 
 PATTERN = ('BEGIN:VCALENDAR\nVERSION:2.0\nPRODID:tests\nBEGIN:VEVENT\n'
@@ -169,3 +183,90 @@ class SchedulesTest(Scheduling):
                              expect=403)
         self.assertIn('application credentials',
                       said['forbidden']['message'])
+
+
+class Engines(fixtures.Fixture):
+    """Two engines beside the stack's own, which look ten times as often.
+
+    So they come to most of what is due before that one does.
+    """
+
+    HOSTS = ('schedules-a', 'schedules-b')
+    PROGRAM = pathlib.Path(sys.executable).with_name('karbor-operationengine')
+    STACK = base.STACK / 'etc' / 'karbor' / 'karbor.conf'
+
+    def _setUp(self):
+        folder = self.useFixture(fixtures.TempDir()).path
+        self._running = {}
+        self._files = {}
+        self.addCleanup(self._clean)
+        for host in self.HOSTS:
+            self._files[host] = pathlib.Path(folder) / f'{host}.conf'
+            self._files[host].write_text(
+                f'[DEFAULT]\nhost = {host}\nlog_file = {folder}/{host}.log\n'
+                '[operationengine]\npoll_interval = 0.2\n')
+            self._start(host)
+
+    def _start(self, host):
+        self._running[host] = subprocess.Popen(
+            [self.PROGRAM, '--config-file', self.STACK,
+             '--config-file', self._files[host]],
+            start_new_session=True, stderr=subprocess.DEVNULL)
+
+    def kill(self, host):
+        """Kill an engine, its parent with it, and start it once more."""
+        os.killpg(self._running[host].pid, signal.SIGKILL)
+        self._running[host].wait()
+        self._start(host)
+
+    def _clean(self):
+        for program in self._running.values():
+            program.terminate()
+            program.wait()
+        settings = configparser.RawConfigParser(strict=False)
+        settings.read(self.STACK)
+        db = store_session.Database(settings['database']['connection'])
+        for model in (models.Service, models.ServiceHost):
+            db.write(lambda session, model=model: session.execute(
+                sa.delete(model).where(model.host.in_(self.HOSTS))))
+        db.dispose()
+
+
+class EnginesTest(Scheduling):
+
+    SECONDS = 30
+
+    def test_engines_that_are_killed_lose_nothing(self):
+        engines = self.useFixture(Engines())
+        trigger_id = self.trigger()
+        paths = [self.schedule(trigger_id=trigger_id) for _ in range(3)]
+        end = time.monotonic() + self.SECONDS
+        kills = 0
+        while time.monotonic() < end:
+            time.sleep(random.uniform(0.5, 3))
+            engines.kill(random.choice(engines.HOSTS))
+            kills += 1
+        for path in paths:
+            self.stop(path)
+            self._check(path)
+        self.assertGreater(kills, 8)
+
+    def _check(self, path):
+        """Each due time from the first to the last has one run."""
+        runs = self.runs(path)
+        times = [datetime.datetime.fromisoformat(run['planned_at'])
+                 for run in runs]
+        self.assertGreaterEqual(len(times), self.SECONDS // 5 - 1)
+        self.assertEqual(
+            [times[0] + number * datetime.timedelta(seconds=5)
+             for number in range(len(times))], times)
+        self.assertLessEqual(
+            {run['status'] for run in runs}, {'succeeded', 'skipped'})
+        logs = self.request(
+            'GET', '/operation_logs?operation_type=protect&'
+            f'scheduled_operation_id={path.rpartition("/")[2]}')
+        made = collections.Counter(
+            log['checkpoint_id'] for log in logs['operation_logs'])
+        self.assertEqual(
+            {run['checkpoint_id']: 1 for run in runs if run['checkpoint_id']},
+            dict(made))
