@@ -32,7 +32,6 @@ import sys
 import tempfile
 import time
 
-import fixtures as fixtures_library
 import psutil
 import sqlalchemy as sa
 
@@ -67,11 +66,9 @@ connection = {database}
 
 def main():
     options = _options()
-    with fixtures_library.NestedTempfile() as folder:
-        database = fixtures.DatabaseFixture(options.database)
-        with database:
-            return _measure(options, database, pathlib.Path(
-                tempfile.mkdtemp()))
+    with (tempfile.TemporaryDirectory() as folder,
+          fixtures.DatabaseFixture(options.database) as database):
+        return _measure(options, database, pathlib.Path(folder))
 
 
 def _options():

@@ -103,7 +103,8 @@ class OperationEngine:
             self.turn()
             self._looked.set()
             pause = self._conf.poll_interval
-            self._stopping.wait(pause * (1 + random.random() * _JITTER))
+            late = random.random() * _JITTER  # nosec B311
+            self._stopping.wait(pause * (1 + late))
 
     def turn(self):
         """Do once all that there is to do now; never raises."""
