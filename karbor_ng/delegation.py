@@ -137,7 +137,7 @@ def _explained():
         yield
     except exceptions.NotFound:
         raise
-    except exceptions.HttpClientError as refusal:
+    except exceptions.HTTPClientError as refusal:
         raise errors.Forbidden(
             'Keystone refuses this about a trust (HTTP '
             f'{refusal.http_status}): {refusal.message}') from None

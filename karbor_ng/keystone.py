@@ -401,7 +401,8 @@ class Cloud:
         values = {option.dest: self._conf[section][option.dest]
                   for option in loader.get_options()}
         if trust_id is not None:
-            if 'trust_id' not in values:
+            if ('trust_id' not in values
+                    or 'application_credential_id' in values):
                 raise errors.ConfigError(
                     f'[{section}] auth_type: {auth_type} can not use trusts, '
                     'which scheduled operations need: use password.')
