@@ -21,8 +21,8 @@ import types
 import uuid
 
 import fixtures
-from keystoneauth1.identity import v3
 from keystoneauth1 import session
+from keystoneauth1.identity import v3
 import sqlalchemy as sa
 
 from karbor_ng.store import models

@@ -190,11 +190,11 @@ class StartTest(environment.EngineTest):
         row, engine = self._due()
         for problem in (db_exception.DBError, exc.TimeoutError,
                         db_exception.DBConnectionError):
-            with mock.patch.object(client.ProtectionClient, 'protect_within',
-                                   side_effect=problem):
-                # Connections are tried again, with pauses.
-                with mock.patch('time.sleep'):
-                    engine.turn()
+            # Connections are tried again, with pauses.
+            with (mock.patch('time.sleep'),
+                  mock.patch.object(client.ProtectionClient,
+                                    'protect_within', side_effect=problem)):
+                engine.turn()
             self.assertEqual([(1, 'due')], self.schedules.states(row))
         engine.turn()
         self.assertEqual([(1, 'started')], self.schedules.states(row))
