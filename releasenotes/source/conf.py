@@ -17,3 +17,7 @@ openstackdocs_auto_version = False
 openstackdocs_use_storyboard = False
 html_theme = 'openstackdocs'
 html_copy_source = False
+
+# The page that the user documentation is the home of names others of its
+# pages, which are not here.
+suppress_warnings = ['ref.doc']
