@@ -18,7 +18,7 @@ import sys
 
 import paths
 
-NAMES = ('cloud', 'product', 'client', 'osc', 'schemathesis')
+NAMES = ('cloud', 'product', 'client', 'osc', 'osc-newest', 'schemathesis')
 UV = 'uv==0.13.8'
 LOCK_PYTHON = '3.11'
 MARKER = 'complete'

@@ -11,11 +11,12 @@ openapi: what schemathesis makes of the description of the API; counts paths
 and methods.
 functional: against the stack, which is brought up (and left up) for it:
 volumes, banks, and what keeps the services going.
-applications: the same, for servers, images, projects, old clients and what
-operators do.
+applications: the same, for servers, images, projects and what operators do.
+clients: the same, for Karbor's own command lines, each of whose commands and
+options must have been given in the end.
 
-FILTER is a regular expression for the names of tests; with one, functional
-and applications both run whatever of the two has such a name.
+FILTER is a regular expression for the names of tests; with one, functional,
+applications and clients all run whatever of the three has such a name.
 A skipped test fails its suite, and so does a suite that exceeds its budget.
 Ends with the line "N passed, N failed, N skipped"; exit code 0 or 1.
 """
@@ -30,6 +31,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 
 HERE = pathlib.Path(__file__).resolve().parents[1]
@@ -42,10 +44,15 @@ import venvs  # noqa: E402
 
 #: Seconds that a suite may take; the stack's counts once it is installed.
 BUDGETS = {'style': 240, 'docs': 240, 'unit': 360, 'openapi': 240,
-           'stack': 240, 'functional': 600, 'applications': 600}
-#: Functional tests that are a suite of their own.
-APPLICATIONS = (r'functional\.test_(application|client|project|server|image|'
-                r'shared_streams|recovery|install_guide|abort|dry_runs|demo)')
+           'stack': 240, 'functional': 600, 'applications': 600,
+           'clients': 600}
+#: Functional tests that are suites of their own.
+APPLICATIONS = (r'functional\.test_(application|project|server|image|'
+                r'shared_streams|recovery|install_guide|abort|dry_runs|demo|'
+                r'restore_targets)')
+CLIENTS = r'functional\.test_client'
+#: Suites that need the stack.
+ON_THE_STACK = ('functional', 'applications', 'clients')
 #: A suite that takes so many times its budget hangs, and is ended.
 PATIENCE = 2
 #: tox environments whose commands are the suite, the longest first.
@@ -214,7 +221,8 @@ def openapi(environment, pattern=None):
 
 def functional(environment, pattern=None):
     """Run the functional tests against the stack."""
-    options = [] if pattern else ['--exclude-regex', APPLICATIONS]
+    options = [] if pattern else ['--exclude-regex',
+                                  f'{APPLICATIONS}|{CLIENTS}']
     return _on_the_stack('functional', environment, pattern, *options)
 
 
@@ -222,6 +230,28 @@ def applications(environment, pattern=None):
     """Run the functional tests of whole applications."""
     return _on_the_stack('applications', environment,
                          pattern or APPLICATIONS)
+
+
+def clients(environment, pattern=None):
+    """Run the functional tests of Karbor's command lines."""
+    with tempfile.TemporaryDirectory() as folder:
+        said = pathlib.Path(folder) / 'said'
+        result = _on_the_stack(
+            'clients', environment | {'KARBOR_TEST_SAID': str(said)},
+            pattern or CLIENTS)
+        if result.good and not pattern:
+            _check_said(said, environment, result)
+    return result
+
+
+def _check_said(said, environment, result):
+    """All that can be said to the programs must have been said."""
+    ended = run(['python', '-W', 'ignore', '-m',
+                 'karbor_ng.tests.functional.said', said], env=environment)
+    if ended.returncode:
+        result.fail('commands or options are left: see above')
+    else:
+        result.passed += 1
 
 
 def _on_the_stack(suite, environment, pattern, *options):
@@ -324,7 +354,7 @@ def main(arguments):
         print(__doc__)
         return 0
     wanted = arguments[:1] or [
-        'style', 'unit', 'openapi', 'functional', 'applications']
+        'style', 'unit', 'openapi', *ON_THE_STACK]
     if len(arguments) > 2 or wanted[0] not in BUDGETS:
         sys.exit(__doc__)
     pattern = arguments[1] if len(arguments) > 1 else None
@@ -332,7 +362,7 @@ def main(arguments):
     environment = product()
     results = []
     for suite in wanted:
-        if suite in ('functional', 'applications') and not any(
+        if suite in ON_THE_STACK and not any(
                 result.suite == 'stack' for result in results):
             results.append(timed('stack', environment, None))
             if not results[-1].good:

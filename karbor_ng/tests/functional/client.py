@@ -3,7 +3,8 @@
 """What tests of Karbor's command lines share.
 
 What the programs print is held against what the API itself answers. Separate
-because such tests are in several modules: modules run side by side.
+because such tests are in several modules: classes run side by side, and each
+has a project of its own, where lists hold nothing else.
 """
 
 import uuid
@@ -12,6 +13,7 @@ import testscenarios
 
 from karbor_ng.tests.functional import base
 from karbor_ng.tests.functional import shells
+from karbor_ng.tests.functional import tenant
 
 #: Fields that the programs print in words of their own.
 IN_OTHER_WORDS = frozenset(
@@ -23,8 +25,15 @@ class ClientTestCase(testscenarios.WithScenarios, base.StackTestCase):
     scenarios = [('karbor', {'program': shells.Karbor}),
                  ('openstack', {'program': shells.OpenStack})]
 
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.owner = tenant.Tenant()
+        cls.addClassCleanup(cls.owner.remove)
+
     def setUp(self):
         super().setUp()
+        self.demo = self.owner
         self.shell = self.program(self.demo)
         self.name = f'client-{uuid.uuid4().hex[:8]}'
 
@@ -43,6 +52,34 @@ class ClientTestCase(testscenarios.WithScenarios, base.StackTestCase):
         """As above, and no field of the answer may be missing."""
         self.same(printed, answered)
         self.assertEqual(set(answered) - {'links'}, set(printed))
+
+    def check_list(self, noun, answered, *words):
+        """Sort these things, which the API sorts by id, and turn pages."""
+        self.assertLess(1, len(answered))
+        up = (*words, '--sort', 'id:asc')
+        down = (*words, *self.shell.descending('id'))
+        first = answered[0]['id']
+        for shown, options in (
+                (answered, up), (answered[::-1], down),
+                (answered[:1], (*up, '--limit', '1')),
+                (answered[1:], (*up, '--marker', first))):
+            self.same(self.shell.rows(noun, *options), shown)
+
+    def check_everyones(self, noun, answered, *words, tenant=None):
+        """The administrator sees what is our project's, others do not."""
+        admin, other = (self.program(base.User(name))
+                        for name in ('admin', 'demo2'))
+        own = (tenant or self.shell.tenant, self.demo.project_id)
+        self.same(admin.rows(noun, *words, '--sort', 'id:asc', *own),
+                  answered)
+        newest = (*words, self.shell.everyone, '--limit', '100',
+                  '--sort', 'created_at:desc')
+        ids = {item['id'] for item in answered}
+        self.same(sorted((row for row in admin.rows(noun, *newest)
+                          if row['id'] in ids), key=lambda row: row['id']),
+                  answered)
+        self.assertFalse(ids.intersection(
+            row['id'] for row in other.rows(noun, *newest)))
 
     def listed(self, noun, ids, *words):
         """Return the rows of these things; others' tests make more."""
@@ -102,12 +139,10 @@ class VolumeTestCase(ClientTestCase):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
-        cls.owner = base.User('demo')
-        made = cls.owner.cloud.block_storage.create_volume(
-            name='client', size=1)
-        cls.volume = cls.owner.volume_in(made.id, 'available')
+        cls.volume = cls.make_volume()
 
     @classmethod
-    def tearDownClass(cls):
-        cls.owner.delete_volume(cls.volume.id)
-        super().tearDownClass()
+    def make_volume(cls):
+        made = cls.owner.cloud.block_storage.create_volume(
+            name='client', size=1)
+        return cls.owner.volume_in(made.id, 'available')

@@ -11,18 +11,21 @@ import json
 import subprocess
 
 from karbor_ng.tests.functional import base
+from karbor_ng.tests.functional import said
 
 
 class Shell:
     """One program, run as a user of the stack.
 
     Nouns and verbs are the API's: ``('plan', 'list')``,
-    ``('protectable instance', 'show')``.
+    ``('protectable instance', 'show')``, ``('quota class', 'update')``.
 
     :cvar venv: the environment of ``tools/venv`` that has the program
+    :cvar everyone: the option that lists what all projects have
+    :cvar tenant: the option that lists what one project has
     """
 
-    venv = None
+    venv = everyone = tenant = None
 
     def __init__(self, user):
         home = subprocess.run(
@@ -30,6 +33,8 @@ class Shell:
             capture_output=True, text=True, env=base.ENVIRONMENT)
         self._bin = f'{home.stdout.strip()}/bin'
         self._env = dict(base.ENVIRONMENT, **_credentials(user))
+        # Ours is about the logs of tests; openstack would tell all it does.
+        self._env.pop('OS_DEBUG', None)
 
     def say(self, noun, verb, *words, code=0):
         """Run a command that must end with this code; return its output."""
@@ -37,6 +42,7 @@ class Shell:
         run = subprocess.run(command, capture_output=True, text=True,
                              env=self._env, cwd=base.ROOT)
         printed = run.stdout + run.stderr
+        said.note(self.venv, command[1:], run.returncode)
         if run.returncode != code:
             raise AssertionError(f'{command} ended with {run.returncode}, '
                                  f'not {code}: {printed}')
@@ -44,6 +50,10 @@ class Shell:
 
     def command(self, noun, verb, *words):
         raise NotImplementedError
+
+    def descending(self, key):
+        """Return the words that sort a list the other way around."""
+        return '--sort', f'{key}:desc'
 
     def rows(self, noun, *words):
         """List; return ``{column: text or value}`` for each line, with the
@@ -59,28 +69,43 @@ class Karbor(Shell):
     """``karbor plan-list``, which prints tables only."""
 
     venv = 'client'
+    everyone = '--all-tenants'
+    tenant = '--tenant'
 
     def command(self, noun, verb, *words):
         noun, _, part = noun.partition(' ')
-        if part:
+        if part == 'class':
+            noun += '-class'
+        elif part:
             verb += '-instances' if verb == 'list' else '-instance'
         return [f'{self._bin}/karbor', f'{noun}-{verb}', *words]
+
+    def descending(self, key):
+        return '--sort_key', key, '--sort_dir', 'desc'
 
     def rows(self, noun, *words):
         return list(_read_table(self.say(noun, 'list', *words)))
 
     def fields(self, noun, verb, *words):
-        return {row['property']: row['value']
-                for row in _read_table(self.say(noun, verb, *words))}
+        rows = list(_read_table(self.say(noun, verb, *words)))
+        if 'property' in rows[0]:
+            return {row['property']: row['value'] for row in rows}
+        row, = rows
+        return row
 
 
 class OpenStack(Shell):
     """``openstack data protection plan list``, which can print JSON."""
 
     venv = 'osc'
+    everyone = '--all-projects'
+    tenant = '--project'
 
     def command(self, noun, verb, *words):
-        return [f'{self._bin}/openstack', 'data', 'protection',
+        noun = {'quota': 'quotas', 'quota class': 'quotaclass'}.get(
+            noun, noun)
+        verb = 'default' if verb == 'defaults' else verb
+        return [f'{self._bin}/openstack', *said.OPENSTACK,
                 *noun.split(), *verb.split('-'), *words]
 
     def rows(self, noun, *words):
@@ -90,6 +115,12 @@ class OpenStack(Shell):
 
     def fields(self, noun, verb, *words):
         return json.loads(self.say(noun, verb, *words, '-f', 'json'))
+
+
+class NewestOpenStack(OpenStack):
+    """The same in the ``openstack`` of today."""
+
+    venv = 'osc-newest'
 
 
 def meaning(value):

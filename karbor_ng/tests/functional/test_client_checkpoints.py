@@ -9,6 +9,9 @@ import uuid
 from karbor_ng.tests.functional import base
 from karbor_ng.tests.functional import client
 from karbor_ng.tests.functional import shells
+from karbor_ng.tests.functional import tenant
+
+DATA = os.urandom(base.MIB)
 
 
 class CheckpointTest(client.VolumeTestCase):
@@ -38,11 +41,9 @@ class CheckpointTest(client.VolumeTestCase):
         self.check_log(made['id'], 'delete')
 
     def check_log(self, checkpoint_id, kind):
-        newest = self.shell.rows('operationlog', '--limit', '100',
-                                 '--sort', 'created_at:desc')
-        row = next(row for row in newest
-                   if row['checkpoint_id'] == checkpoint_id
-                   and row['operation_type'] == kind)
+        row, = [row for row in self.shell.rows('operationlog')
+                if row['checkpoint_id'] == checkpoint_id
+                and row['operation_type'] == kind]
         answered = self.one(f'/operation_logs/{row["id"]}', 'operation_log')
         self.same(row, answered)
         self.same_whole(
@@ -50,26 +51,33 @@ class CheckpointTest(client.VolumeTestCase):
 
     def test_list(self):
         paths = [self.make_checkpoint(self.plan)[0] for _ in range(2)]
-        newest = [self.ended(path) for path in reversed(paths)]
-        words = (base.NOOP_PROVIDER, '--plan_id', self.plan['id'],
-                 '--sort', 'created_at:desc')
-        rows = self.shell.rows('checkpoint', *words)
-        self.same(rows, newest)
+        answered = sorted((self.ended(path) for path in paths),
+                          key=lambda item: item['id'])
+        words = (base.NOOP_PROVIDER, '--plan_id', self.plan['id'])
+        self.check_list('checkpoint', answered, *words)
+        row = self.shell.rows('checkpoint', *words)[0]
         self.assertEqual(
             f'Name: {self.plan["name"]}\nId: {self.plan["id"]}',
-            rows[0]['protection_plan'])
-        self.same(self.shell.rows('checkpoint', *words, '--limit', '1'),
-                  newest[:1])
-        self.same(self.shell.rows('checkpoint', *words, '--marker',
-                                  newest[0]['id']), newest[1:])
-        self.check_dates(words, newest)
+            row['protection_plan'])
+        self.check_dates((*words, '--sort', 'id:asc'), answered)
+        self.check_everyones('checkpoint', answered, *words,
+                             tenant='--project_id')
+        self.check_logs()
 
-    def check_dates(self, words, newest):
+    def check_logs(self):
+        """What is in the log by now, as lists go."""
+        answered = self.one(
+            '/operation_logs?status=available&sort=id:asc', 'operation_logs')
+        words = ('--status', 'available')
+        self.check_list('operationlog', answered, *words)
+        self.check_everyones('operationlog', answered, *words)
+
+    def check_dates(self, words, answered):
         today = datetime.datetime.now(datetime.UTC).date()
         before = str(today - datetime.timedelta(2))
         after = str(today + datetime.timedelta(2))
         self.same(self.shell.rows('checkpoint', *words, '--start_date',
-                                  before, '--end_date', after), newest)
+                                  before, '--end_date', after), answered)
         self.assertEqual([], self.shell.rows('checkpoint', *words,
                                              '--start_date', after))
 
@@ -88,12 +96,23 @@ class CheckpointTest(client.VolumeTestCase):
         self.assertEqual('error', self.one(path, 'checkpoint')['status'])
         self.shell.say(*words, '--available')
         self.ended(path)
+        self.shell.say(*words)
+        self.delete(path)
+        said = self.shell.say(*words, code=1)
+        self.assertIn('is deleted', said)
+        self.assertIn('(HTTP 409)', said)
+
+
+class RestoreTest(client.VolumeTestCase):
+
+    def setUp(self):
+        super().setUp()
+        self.path, _ = self.make_checkpoint(self.make_plan(self.volume))
+        self.ended(self.path)
 
     def test_restore(self):
-        path, made = self.make_checkpoint(self.plan)
-        self.ended(path)
         restore = self.make_restore(
-            path, '--parameters',
+            self.path, '--parameters',
             f'resource_type={base.VOLUME},restore_name=again')
         row = self.restored(restore['id'])
         answered = self.one(f'/restores/{restore["id"]}', 'restore')
@@ -102,16 +121,21 @@ class CheckpointTest(client.VolumeTestCase):
         self.same(row, answered)
         self.same_whole(
             self.shell.fields('restore', 'show', restore['id']), answered)
-        self.assertIn(restore['id'], {
-            row['id'] for row in self.shell.rows(
-                'restore', '--status', 'success', '--sort', 'id:asc')})
-        self.check_log(made['id'], 'restore')
 
-    def test_other_clouds_are_refused(self):
-        """Restoring elsewhere is a command that the API turns down."""
-        path, _ = self.make_checkpoint(self.plan)
-        self.ended(path)
-        _, _, provider, _, checkpoint_id = path.split('/')
+    def test_list(self):
+        for number in range(2):
+            self.restored(self.make_restore(
+                self.path, '--parameters-json',
+                f'{{"{base.VOLUME}": {{"restore_name": "{number}"}}}}'
+            )['id'])
+        answered = self.one('/restores?sort=id:asc', 'restores')
+        self.check_list('restore', answered, '--status', 'success')
+        self.assertEqual([], self.shell.rows('restore', '--status',
+                                             'started'))
+        self.check_everyones('restore', answered)
+
+    def test_clouds_that_are_not_known_are_refused(self):
+        _, _, provider, _, checkpoint_id = self.path.split('/')
         said = self.shell.say(
             'restore', 'create', provider, checkpoint_id,
             '--restore_target', 'http://elsewhere/v3', '--restore_username',
@@ -153,3 +177,44 @@ class BytesTest(client.ClientTestCase):
         found = self.demo.cloud.block_storage.get_volume(volume_id)
         self.assertEqual('back', found.name)
         self.assertEqual(digest, base.volume_digest(volume_id))
+
+
+class ElsewhereTest(client.ClientTestCase):
+    """An image goes to somebody else, who tells the password."""
+
+    def test_restore(self):
+        path = self.protected(self.make_image())
+        other = tenant.Tenant()
+        self.addCleanup(other.remove)
+        auth = other.cloud.config.get_auth_args()
+        made = self.make_restore(
+            path, '--restore_target', auth['auth_url'],
+            '--restore_username', auth['username'],
+            '--restore_password', auth['password'])
+        self.restored(made['id'])
+        answered = self.one(f'/restores/{made["id"]}', 'restore')
+        self.assertEqual(
+            (auth['auth_url'], '***'),
+            (answered['restore_target'],
+             answered['restore_auth']['password']))
+        self.same_whole(
+            self.shell.fields('restore', 'show', made['id']), answered)
+        image, = other.images()
+        self.assertEqual(DATA, other.cloud.image.download_image(
+            image.id).content)
+
+    def make_image(self):
+        made = self.demo.cloud.image.create_image(
+            name=self.name, data=DATA, disk_format='raw',
+            container_format='bare', validate_checksum=False)
+        self.addCleanup(self.demo.cloud.image.delete_image, made.id)
+        return made.id
+
+    def protected(self, image_id):
+        plan = self.shell.fields(
+            'plan', 'create', self.name, base.FILESYSTEM_PROVIDER,
+            f'{image_id}=OS::Glance::Image=picture')
+        self.addCleanup(self.demo.karbor.delete, f'/plans/{plan["id"]}')
+        path, _ = self.make_checkpoint(plan)
+        self.ended(path)
+        return path

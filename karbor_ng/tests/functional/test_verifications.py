@@ -10,7 +10,6 @@ import openstack
 import testscenarios
 
 from karbor_ng.tests.functional import base
-from karbor_ng.tests.functional import client
 
 IMAGE = 'OS::Glance::Image'
 BANK = base.STACK / 'bank' / 'karbor'
@@ -194,31 +193,3 @@ class ChainTest(VerificationTestCase):
                      expect=404, user=base.User('demo2'))
         self.request('POST', '/verifications', {'verification': good},
                      expect=403, user=base.User('demo_reader'))
-
-
-class ClientTest(client.VolumeTestCase):
-    """Karbor's command lines, unmodified."""
-
-    def test_verification(self):
-        path, made = self.make_checkpoint(self.make_plan(self.volume))
-        self.ended(path)
-        verification = self.shell.fields(
-            'verification', 'create', base.NOOP_PROVIDER, made['id'])
-        self.assertEqual('started', verification['status'])
-        answered = base.wait(lambda: self._ended(verification['id']),
-                             what='the end of the verification')
-        self.assertEqual('success', answered['status'])
-        self.same_whole(self.shell.fields(
-            'verification', 'show', verification['id']), answered)
-        row, = self.listed('verification', {verification['id']},
-                           '--status', 'success', '--sort', 'id:asc')
-        self.same(row, answered)
-        said = self.shell.say(
-            'verification', 'create', base.NOOP_PROVIDER, made['id'],
-            '--parameters-json', '{"OS::Cinder::Volume": {"depth": 1}}',
-            code=1)
-        self.assertIn('depth', said)
-
-    def _ended(self, verification_id):
-        found = self.one(f'/verifications/{verification_id}', 'verification')
-        return found['status'] != 'started' and found
