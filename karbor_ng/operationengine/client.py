@@ -70,7 +70,8 @@ class EngineClient:
                 'scheduled_operation.operation_definition.provider_id: plan '
                 f'{plan.id} belongs to provider {plan.provider_id}, not to '
                 f'{row["provider_id"]}.')
-        self._check_definition(row['operation_type'], row['definition'], trigger)
+        self._check_definition(row['operation_type'], row['definition'],
+                               trigger)
 
     def _check_definition(self, operation_type, definition, trigger):
         kind = self.kinds.get(operation_type)

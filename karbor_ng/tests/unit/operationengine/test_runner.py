@@ -238,8 +238,8 @@ class EndTest(environment.EngineTest):
     def test_it_fails_when_the_record_is_gone(self):
         row = self.schedules.add()
         self.schedules.turn(HOUR)
-        self.write(lambda session: session.delete(operations.get(
-            session, operations.list(session, environment.query.Page())[0].id)))
+        self.write(lambda session: session.delete(operations.list(
+            session, environment.query.Page())[0]))
         self.schedules.turn(MINUTE)
         run, = self.schedules.runs(row)
         self.assertEqual(('failed', 'The record of its operation is gone.'),

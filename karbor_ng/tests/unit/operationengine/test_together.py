@@ -1,6 +1,6 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); see LICENSE.
 # SPDX-License-Identifier: Apache-2.0
-"""An engine and a protection service together: from due to kept or given up."""
+"""An engine and a protection service together: from due to the end."""
 
 from karbor_ng import errors
 from karbor_ng.operationengine import service
