@@ -55,6 +55,7 @@ class Schedules(fixtures.Fixture):
         self.clock, self.hints = Clock(), small.Hints()
         self.db.write(providers.publish, small.provider_values())
         self.trigger = self.add_trigger()
+        self._engine = None
 
     def engine(self, db=None, clock=None, cloud=None, sealer=None):
         """Return an engine that is not started."""
@@ -76,7 +77,9 @@ class Schedules(fixtures.Fixture):
         """Let time pass, and an engine look once."""
         if after is not None:
             self.clock.now += after
-        self.engine().turn()
+        if self._engine is None:
+            self._engine = self.engine()
+        self._engine.turn()
 
     # What users do
 
