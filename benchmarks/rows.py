@@ -44,29 +44,30 @@ RARE_RESTORE = identity('restore', 'of many operations')
 def fill(db, size):
     """Insert so many rows of each noun; tell the database what is there."""
     fill_plans(db, 0, size)
-    for model, make in ((models.Checkpoint, _checkpoint),
-                        (models.CheckpointResource, _resource),
+    for model, make in ((models.Checkpoint, checkpoint),
+                        (models.CheckpointResource, resource),
                         (models.Operation, _operation)):
         _fill(db, model, make, 0, size)
 
 
 def fill_plans(db, begin, end):
     """Insert the plans of these numbers only."""
-    _fill(db, models.Plan, _plan, begin, end)
+    _fill(db, models.Plan, plan, begin, end)
 
 
 def _fill(db, model, make, begin, end):
     for number in range(begin, end, _AT_ONCE):
         db.write(_insert, model, [
             make(n) for n in range(number, min(end, number + _AT_ONCE))])
-    db.write(_analyze, model.__tablename__)
+    db.write(analyze, model.__tablename__)
 
 
 def _insert(session, model, values):
     session.execute(sa.insert(model), values)
 
 
-def _analyze(session, table):
+def analyze(session, table):
+    """Tell the database what is in a table."""
     word = ('ANALYZE TABLE' if session.bind.dialect.name == 'mysql'
             else 'ANALYZE')
     session.execute(sa.text(f'{word} {table}'))
@@ -83,7 +84,8 @@ def _resources(number):
             for disk in ('system', 'data')]
 
 
-def _plan(number):
+def plan(number):
+    """Return the values of a plan."""
     is_rare = number < RARE
     return {
         **_SHARED, 'id': identity('plan', number),
@@ -96,20 +98,22 @@ def _plan(number):
         'created_at': _created(number)}
 
 
-def _checkpoint(number):
+def checkpoint(number):
+    """Return the values of a checkpoint."""
     is_rare = number < RARE
-    plan = {'id': RARE_PLAN if is_rare else COMMON_PLAN, 'name': 'shop',
+    done = {'id': RARE_PLAN if is_rare else COMMON_PLAN, 'name': 'shop',
             'description': None, 'provider_id': PROVIDER, 'parameters': {},
             'resources': _resources(number)}
     return {
         **_SHARED, 'id': identity('checkpoint', number),
-        'provider_id': PROVIDER, 'plan_id': plan['id'], 'plan': plan,
+        'provider_id': PROVIDER, 'plan_id': done['id'], 'plan': done,
         'status': 'error' if is_rare else 'available',
         'graph': environment.GRAPH, 'extra_info': {'created_by': 'manual'},
         'created_at': _created(number), 'finished_at': _created(number)}
 
 
-def _resource(number):
+def resource(number):
+    """Return the values of a resource of the checkpoint."""
     return {
         'checkpoint_id': identity('checkpoint', number),
         'id': identity('volume', f'{number} system'),

@@ -125,11 +125,12 @@ def shown_resources(session, *checkpoint_ids):
 
 
 def listed_resources(session, checkpoint_ids):
-    """Return rows of :data:`LISTED_RESOURCES`, in a stable order."""
-    return session.execute(
-        sa.select(*LISTED_RESOURCES)
+    """Return lists of :data:`LISTED_RESOURCES`, in a stable order."""
+    return query.unpacked(session.execute(
+        sa.select(query.packed(*LISTED_RESOURCES))
         .where(Resource.checkpoint_id.in_(checkpoint_ids))
-        .order_by(Resource.checkpoint_id, Resource.type, Resource.id)).all()
+        .order_by(Resource.checkpoint_id, Resource.type, Resource.id)
+    ).scalars())
 
 
 def put_resources(session, checkpoint_id, rows):

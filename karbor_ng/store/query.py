@@ -3,6 +3,7 @@
 """Pages of rows, and changes that only one of several may win."""
 
 import dataclasses
+import json
 
 import sqlalchemy as sa
 from sqlalchemy.ext import compiler
@@ -67,6 +68,36 @@ def stored(column):
 
 def _forced(query, model, index):
     return query.with_hint(model, f'FORCE INDEX ({index.name})', 'mysql')
+
+
+class packed(functions.GenericFunction):  # noqa: N801
+    """All columns of a row as one text, a JSON list; see :func:`unpacked`.
+
+    PyMySQL takes three times as long for ten columns as for this one.
+    """
+
+    type = sa.Text()
+    inherit_cache = True
+
+
+@compiler.compiles(packed)
+def _packed(element, render, **kwargs):
+    return f'json_array({render.process(element.clauses, **kwargs)})'
+
+
+@compiler.compiles(packed, 'postgresql')
+def _packed_on_postgresql(element, render, **kwargs):
+    columns = render.process(element.clauses, **kwargs)
+    return f'CAST(json_build_array({columns}) AS TEXT)'
+
+
+def unpacked(texts):
+    """Return rows that were read as :class:`packed`, as lists.
+
+    They are what JSON has: times and JSON in columns are text, and a truth
+    is a number on some databases.
+    """
+    return json.loads(f'[{",".join(texts)}]')
 
 
 def contains(column, text):

@@ -7,6 +7,7 @@ import datetime
 import hypothesis
 from hypothesis import strategies
 from oslotest import base
+import testscenarios
 
 from karbor_ng.store import checkpoints
 from karbor_ng.store import plans
@@ -45,11 +46,13 @@ RESOURCES = strategies.lists(strategies.fixed_dictionaries({
     max_size=2, unique_by=lambda row: (row['type'], row['id']))
 
 
-class WrittenTest(base.BaseTestCase):
+class WrittenTest(testscenarios.WithScenarios, base.BaseTestCase):
+
+    scenarios = fixtures.database_scenarios()
 
     def setUp(self):
         super().setUp()
-        self.api = self.useFixture(environment.Api())
+        self.api = self.useFixture(environment.Api(self.database_url))
         # Not everything that can be stored is an answer to be expected.
         self.app = self.api.make_unchecked_app()
 
