@@ -130,6 +130,25 @@ class SchedulesTest(Scheduling):
             run['status'] for run in self.runs(path)
             if run['status'] != 'skipped'})
 
+    def test_a_volume_is_backed_up_with_a_trust(self):
+        volume = self.demo.create_volume(os.urandom(base.MIB))
+        self.addCleanup(self.demo.delete_volume, volume.id)
+        self.plan_id = self.create_plan([volume], base.SWIFT_PROVIDER)
+        path = self.schedule(provider_id=base.SWIFT_PROVIDER)
+        run = self.succeeded(path)[0]
+        self.stop(path)
+        backups = self.demo.backups_of(volume.id)
+        self.assertEqual({'available'}, {one.status for one in backups})
+        made = [one['checkpoint_id'] for one in self.runs(path)
+                if one['checkpoint_id']]
+        self.assertEqual(len(made), len(backups))
+        self.assertIn(run['checkpoint_id'], made)
+        for checkpoint_id in reversed(made):
+            checkpoint = (f'/providers/{base.SWIFT_PROVIDER}/checkpoints/'
+                          f'{checkpoint_id}')
+            self.request('DELETE', checkpoint)
+            self.ended(checkpoint, 'deleted')
+
     def test_a_trust_lasts_from_the_first_to_the_last(self):
         self.demo = base.User('demo2')
         self.plan_id = self.create_plan(
