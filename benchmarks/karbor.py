@@ -119,6 +119,9 @@ def main():
                           broker=options.broker) as site:
             found = list(_measure(site, database.db, options))
     _print(found)
+    kept = sum(row.ratio >= row.goal for row in found)
+    print(f'{kept} of {len(found)} rows are as many times better than '
+          'Karbor as is the goal')
     print(f'load {os.getloadavg()[0]:.1f}; known work: '
           f'{_known_work():.1f} ms')
     return int(any(row.ratio < row.goal for row in found))

@@ -99,6 +99,8 @@ def _sizes(text):
 
 def _api(stack, url, size):
     api = stack.enter_context(environment.Api(url))
+    # Nobody compares a service's answers with its description.
+    api.app = api.make_unchecked_app()
     begin = time.monotonic()
     rows.fill(api.db, size)
     print(f'{size} rows of each noun in {time.monotonic() - begin:.0f} s',
