@@ -9,9 +9,12 @@ style: what tox.ini lists for pep8, genconfig, genpolicy, docs, releasenotes.
 unit: on SQLite, MariaDB and PostgreSQL.
 openapi: what schemathesis makes of the description of the API; counts paths
 and methods.
+crashes: each operation, killed at each boundary of its journal in turn; the
+filter is the name of one.
 functional: against the stack, which is brought up (and left up) for it:
 volumes, banks, and what keeps the services going.
-applications: the same, for servers, images, projects and what operators do.
+applications: the same, for servers, images, projects, verifications, tokens
+that end, and what operators do.
 clients: the same, for Karbor's own command lines, each of whose commands and
 options must have been given in the end.
 
@@ -44,12 +47,12 @@ import venvs  # noqa: E402
 
 #: Seconds that a suite may take; the stack's counts once it is installed.
 BUDGETS = {'style': 240, 'docs': 240, 'unit': 360, 'openapi': 240,
-           'stack': 240, 'functional': 600, 'applications': 600,
-           'clients': 600}
+           'crashes': 600, 'stack': 240, 'functional': 600,
+           'applications': 600, 'clients': 600}
 #: Functional tests that are suites of their own.
 APPLICATIONS = (r'functional\.test_(application|project|server|image|'
                 r'shared_streams|recovery|install_guide|abort|dry_runs|demo|'
-                r'restore_targets)')
+                r'restore_targets|verifications|token_expiry)')
 CLIENTS = r'functional\.test_client'
 #: Suites that need the stack.
 ON_THE_STACK = ('functional', 'applications', 'clients')
@@ -219,6 +222,26 @@ def openapi(environment, pattern=None):
     return result
 
 
+def crashes(environment, verb=None):
+    """Kill operations, all of them or one; count points."""
+    result = Result('crashes')
+    ended = run(['python', '-W', 'ignore', '-m', 'karbor_ng.tests.crashes',
+                 *([verb] if verb else [])],
+                BUDGETS['crashes'] * PATIENCE, stdout=subprocess.PIPE,
+                env=environment)
+    print(ended.output, flush=True)
+    told = re.search(r'^(\d+) points, (\d+) violations$', ended.output, re.M)
+    if told is None:
+        result.fail('it did not end: see above')
+        return result
+    result.remark = told.group()
+    result.failed = int(told.group(2))
+    result.passed = int(told.group(1)) - result.failed
+    if ended.returncode and not result.failed:
+        result.fail('it ended badly: see above')
+    return result
+
+
 def functional(environment, pattern=None):
     """Run the functional tests against the stack."""
     options = [] if pattern else ['--exclude-regex',
@@ -354,7 +377,7 @@ def main(arguments):
         print(__doc__)
         return 0
     wanted = arguments[:1] or [
-        'style', 'unit', 'openapi', *ON_THE_STACK]
+        'style', 'unit', 'openapi', 'crashes', *ON_THE_STACK]
     if len(arguments) > 2 or wanted[0] not in BUDGETS:
         sys.exit(__doc__)
     pattern = arguments[1] if len(arguments) > 1 else None
