@@ -35,7 +35,7 @@ class Plans(base.Controller):
         wanted = _LISTED.read(req, self._conf)
         rows = self._db.read(plans.list, wanted.page, wanted.project_id,
                              columns=plans.LISTED, **wanted.filters)
-        return wanted.write('plans', rows, _write)
+        return wanted.write('plans', rows, write)
 
     @base.verb(schemas.SHOWN, body=_CREATE)
     def create(self, req, resp):
@@ -78,7 +78,7 @@ def view(plan):
     }
 
 
-def _write(row):
+def write(row):
     """Return the same of a row of ``plans.LISTED``, as JSON."""
     plan_id, name, description, resources, provider_id, status, given = row
     return (f'{{"id": "{plan_id}", "name": {written.text(name)}, '
