@@ -1,0 +1,151 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); see LICENSE.
+# SPDX-License-Identifier: Apache-2.0
+"""Rounds: one operation, killed at one point, and what came of it.
+
+A first round of each verb tells which points it passes; each further one
+dies at one of them, lets another worker take over, and looks.
+"""
+
+import dataclasses
+import logging
+import pathlib
+import re
+import time
+
+from karbor_ng.bank import bank
+from karbor_ng.tests.crashes import points
+from karbor_ng.tests.crashes import site as sites
+from karbor_ng.tests.crashes import verbs
+
+LOG = logging.getLogger(__name__)
+
+#: Small, so that little data has several parts.
+PART_SIZE = 30_000
+#: What is written again and again for as long as something takes.
+_BY_CHANCE = re.compile(
+    r'row (note .*|change_resource .* progress) #(?!1$)[0-9]+')
+#: Seconds in which a process dies whose last act it was to end an operation.
+LAST_SECONDS = 5
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What came of one point.
+
+    :ivar problems: what does not hold; empty if all does
+    :ivar was_reached: whether the process died there
+    """
+
+    verb: str
+    point: str
+    problems: list
+    was_reached: bool
+    seconds: float
+
+
+def points_of(name):
+    """Return the points that an operation passes, in no order."""
+    with _Lane(name) as lane:
+        return lane.record()
+
+
+def outcomes(name, chosen):
+    """Return the :class:`Outcome` of each of these points of a verb."""
+    found, lane = [], None
+    for point in chosen:
+        if lane is None:
+            lane = _Lane(name).__enter__()
+        found.append(lane.outcome(point))
+        if found[-1].problems:
+            # What is left over shall not count for the next point.
+            lane.__exit__()
+            lane = None
+    if lane is not None:
+        lane.__exit__()
+    return found
+
+
+class _Lane:
+    """A site, on which one verb runs round after round."""
+
+    def __init__(self, name):
+        self._name = name
+
+    def __enter__(self):
+        bank.PART_SIZE = PART_SIZE
+        self._site = sites.Site()
+        self._site.setUp()
+        self._verb = verbs.VERBS[self._name](self._site)
+        self._helper = None
+        self._keeps_helper = self._verb.IS_ENGINES
+        return self
+
+    def __exit__(self, *details):
+        self._site.cleanUp()
+
+    def record(self):
+        """Run once without dying; return the points."""
+        path = pathlib.Path(self._site.path, 'points')
+        problems = []
+        self._round(points.Points(list_file=path), problems)
+        if problems:
+            raise RuntimeError(f'{self._name}, unharmed: {problems}\n'
+                               f'{self._site.last_words()}')
+        return [point for point in path.read_text().splitlines()
+                if not _BY_CHANCE.search(point)]
+
+    def outcome(self, point):
+        """Die at a point; return what came of it."""
+        begun = time.monotonic()
+        self._was_reached = False
+        problems = []
+        try:
+            self._round(points.Points(point), problems)
+        except Exception as problem:
+            LOG.exception('A round of %s broke', self._name)
+            problems.append(f'{type(problem).__name__}: {problem}')
+        if problems:
+            problems.append(self._site.last_words())
+        return Outcome(self._name, point, problems, self._was_reached,
+                       time.monotonic() - begun)
+
+    def _round(self, armed, problems):
+        """Have the verb done in spite of all; add what does not hold."""
+        self._help()
+        self._verb.prepare()
+        if not self._keeps_helper:
+            self._stop_helping()
+        self._verb.begin()
+        self._run_until_dead(armed)
+        self._help()
+        if self._keeps_helper:
+            second = self._site.fork(self._verb.work())
+        self._site.wait(self._verb.has_ended)
+        if self._keeps_helper:
+            self._site.kill(second)
+        problems.extend(self._verb.problems())
+
+    def _run_until_dead(self, armed):
+        """Let a process do the work, until it dies or has done it all."""
+        process = self._site.fork(self._verb.work(), armed)
+        ended_at = None
+        while not self._site.has_died(process):
+            if ended_at is None and self._verb.has_ended():
+                ended_at = time.monotonic()
+            if ended_at and (armed.is_recording or time.monotonic()
+                             > ended_at + LAST_SECONDS):
+                self._site.kill(process)
+                return
+            time.sleep(sites.PAUSE)
+        self._was_reached = True
+        if not self._keeps_helper:
+            self._site.let_leases_run_out()
+
+    def _help(self):
+        if self._helper is None:
+            self._helper = self._site.fork(sites.serve)
+            self._site.wait(self._site.is_offered)
+
+    def _stop_helping(self):
+        self._site.kill(self._helper)
+        self._helper = None
