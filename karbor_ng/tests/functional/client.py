@@ -15,6 +15,8 @@ from karbor_ng.tests.functional import base
 from karbor_ng.tests.functional import shells
 from karbor_ng.tests.functional import tenant
 
+#: The stack's own services are here; tests may have started others.
+HOST = 'stack'
 #: Fields that the programs print in words of their own.
 IN_OTHER_WORDS = frozenset(
     ['protection_plan', 'metadata', 'dependent_types'])

@@ -148,7 +148,7 @@ class OperatorTest(NewestTestCase):
 
     def test_services(self):
         """The one that nothing here needs is disabled for a moment."""
-        row, = self.shell.rows('service', '--binary',
+        row, = self.shell.rows('service', '--host', client.HOST, '--binary',
                                'karbor-operationengine')
         service_id = str(row['id'])
         self.addCleanup(self.admin.karbor.put, f'/os-services/{service_id}',
