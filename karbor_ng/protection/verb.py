@@ -122,12 +122,13 @@ class Verb:
 
         Temporary things are removed. Where an answer may have been lost,
         the cloud is asked once more by tag: what the journal lacks is
-        written down, what is there twice is removed.
+        written down, what is there twice is removed. What came last goes
+        first: it may hold what was there before, as a server its volumes.
         """
         if not self.attempt.has_access:
             # All stays in the journal: deleting the checkpoint meets it.
             return
-        for row in self.journal.externals_of(self.operation.id):
+        for row in reversed(self.journal.externals_of(self.operation.id)):
             if row.state == 'gone':
                 continue
             try:

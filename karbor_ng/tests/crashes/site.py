@@ -26,6 +26,7 @@ from karbor_ng.store import session
 from karbor_ng.tests import fixtures as small
 from karbor_ng.tests import fixtures_service
 from karbor_ng.tests.crashes import clouds
+from karbor_ng.tests.crashes import points as failpoints
 from karbor_ng.tests.unit.operationengine import environment as engines
 from karbor_ng.tests.unit.protection import environment
 
@@ -138,7 +139,7 @@ class Site(environment.Deployment):
     def fork(self, work, points=None):
         """Let a new process do ``work(site)``; return its id.
 
-        :param points: a :class:`points.Points`, set in it
+        :param points: a :class:`failpoints.Points`, set in it
         """
         # Connections are nobody's but ours.
         self.db.dispose()
@@ -178,6 +179,12 @@ class Site(environment.Deployment):
             os.kill(process, signal.SIGKILL)
             os.waitpid(process, 0)
             self._processes.discard(process)
+
+    def die_at(self, point):
+        """Let a worker come to a point, and die there."""
+        process = self.fork(serve, failpoints.Points(point))
+        self.wait(lambda: self.has_died(process))
+        self.let_leases_run_out()
 
     def has_died(self, process):
         """Return whether a process is dead.

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from karbor_ng.protection import bank_check
 from karbor_ng.protection import manifest
+from karbor_ng.protection import verb
 from karbor_ng.store import models
 from karbor_ng.store import restores
 from karbor_ng.tests.crashes import site as sites
@@ -95,11 +96,14 @@ class Verb:
 
     # What must hold
 
-    def nothing(self):
-        """Yield what is in banks, rows or clouds, while nothing should."""
+    def nothing(self, keys=frozenset()):
+        """Yield what is in banks, rows or clouds, while nothing should.
+
+        :param keys: what may be in banks all the same
+        """
         yield from self.added({})
         for name in sites.BANKS.values():
-            for key in self.site.keys(name):
+            for key in set(self.site.keys(name)) - keys:
                 yield f'{key} in the {name}'
         for table in (models.Stream, models.StreamPart, models.StreamUse):
             if self.site.db.read(lambda session, table=table: session.execute(
@@ -168,6 +172,12 @@ class Verb:
             yield f'{kind} {row.state}: {row.error_info}'
         if row.credentials or row.owner or row.lease_until:
             yield f'{kind} has an owner or credentials still'
+
+    def is_aborted(self, kind, checkpoint_id):
+        """Yield what is wrong with how the last operation was aborted."""
+        row = self.site.operation(checkpoint_id, kind)
+        if row.state != 'failed' or verb.ABORTED not in row.error_info:
+            yield f'{kind} {row.state}: {row.error_info}'
 
     def restored(self, checkpoint_id):
         """Restore; yield what is not as it was."""
@@ -274,6 +284,49 @@ class Restore(WithCheckpoint):
     def problems(self):
         yield from self.is_restored(self.checkpoint_id, self.restore_id)
         yield from self.added(self.BACKUPS)
+        yield from self.is_sound(self.checkpoint_id)
+
+
+class Abort(Verb):
+    """Of a checkpoint of which all is made, and nothing committed."""
+
+    BACKUPS: dict = {}
+    KILLED_AT = 'before object checkpoints/*/*/manifest.json #1'
+
+    def begin(self):
+        self.checkpoint_id = self.site.protect(self.RESOURCES)
+        self.site.die_at(self.KILLED_AT)
+        self.site.client.abort_checkpoint(self.site.caller,
+                                          self.checkpoint_id)
+
+    def problems(self):
+        yield from self.is_aborted('protect', self.checkpoint_id)
+        found = self.site.checkpoint(self.checkpoint_id)
+        if found.status != 'error':
+            yield f'checkpoint {found.status}'
+        yield from self._agrees(found)
+        yield from self.nothing({manifest.key(found.project_id, found.id)})
+        yield from self.deleted(self.checkpoint_id)
+
+
+class AbortRestore(Restore):
+    """Of a restore that has made everything."""
+
+    KILLED_AT = 'before row _write_end done #1'
+
+    def begin(self):
+        super().begin()
+        self.site.die_at(self.KILLED_AT)
+        self.site.client.abort_restore(self.site.caller, self.restore_id)
+
+    def problems(self):
+        yield from self.is_aborted('restore', self.checkpoint_id)
+        row = self.site.db.read(restores.get, self.restore_id)
+        if row.status != 'failed':
+            yield f'restore {row.status}'
+        yield from self.added(self.BACKUPS)
+        if len(self.site.registry.objects()) != 1:
+            yield f'{self.site.registry.objects()} in the registry'
         yield from self.is_sound(self.checkpoint_id)
 
 
@@ -392,5 +445,5 @@ class Retention(Verb):
                 models.Operation.type == 'protect')).scalars().all()))
 
 
-VERBS = {verb.__name__.lower(): verb for verb in (
-    Protect, Restore, Verify, Delete, Copy, Retention)}
+VERBS = {one.__name__.lower(): one for one in (
+    Protect, Restore, Verify, Delete, Copy, Retention, Abort, AbortRestore)}
