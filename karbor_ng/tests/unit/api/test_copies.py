@@ -3,6 +3,7 @@
 """Requests for copies: what is accepted, and what stands in the way."""
 
 import datetime
+import functools
 import json
 
 from oslotest import base
@@ -77,7 +78,8 @@ class RaceTest(testscenarios.WithScenarios, CopiesTestCase):
         for _ in range(8):
             source_id = self.add_checkpoint()
             copied, deleted = fixtures.together(
-                self.ask_for_copies, lambda: self.delete(source_id))
+                self.ask_for_copies,
+                functools.partial(self.delete, source_id))
             copies = [pair['checkpoint_copy_id'] for pair in copied
                       if pair['checkpoint_protect_id'] == source_id]
             self.assertEqual(409 if copies else 200, deleted)
