@@ -46,9 +46,9 @@ import machine  # noqa: E402
 import venvs  # noqa: E402
 
 #: Seconds that a suite may take; the stack's counts once it is installed.
-BUDGETS = {'style': 240, 'docs': 240, 'unit': 360, 'openapi': 240,
-           'crashes': 600, 'stack': 240, 'functional': 600,
-           'applications': 600, 'clients': 600}
+BUDGETS = {'style': 240, 'docs': 240, 'unit': 480, 'openapi': 240,
+           'crashes': 600, 'stack': 240, 'functional': 720,
+           'applications': 720, 'clients': 720}
 #: Functional tests that are suites of their own.
 APPLICATIONS = (r'functional\.test_(application|project|server|image|'
                 r'shared_streams|recovery|install_guide|abort|dry_runs|demo|'
