@@ -63,12 +63,18 @@ def list(session, page, project_id=None, status=None, **equal):
                   for name, value in equal.items() if value is not None]
     if project_id is not None:
         conditions.append(Operation.project_id == project_id)
-    if status is not None:
-        conditions.append(sa.or_(sa.false(), *[
-            sa.and_(Operation.type == kind, Operation.state == state)
+    return query.page(session, Operation, page, *conditions,
+                      either=_called(status))
+
+
+def _called(status):
+    """Return what an operation must be for the log to call it so."""
+    if status is None:
+        return [()]
+    return [(Operation.type == kind, Operation.state == state)
             for kind, states in LOG_STATUSES.items()
-            for state, called in states.items() if called == status]))
-    return query.page(session, Operation, page, *conditions)
+            for state, called in states.items()
+            if called == status] or [(sa.false(),)]
 
 
 def in_states(session, states, page):

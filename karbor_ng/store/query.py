@@ -28,7 +28,7 @@ class Page:
     sort: tuple = (('created_at', 'desc'),)
 
 
-def page(session, model, page, *conditions, columns=None):
+def page(session, model, page, *conditions, columns=None, either=((),)):
     """Return one page of the rows that meet the conditions.
 
     Pages follow each other by key and never by offset, so that the
@@ -36,29 +36,53 @@ def page(session, model, page, *conditions, columns=None):
 
     :param columns: what to read of each row; without, rows are objects,
         which take three times as long
+    :param either: more conditions, in tuples: a row meets all those of one
+        tuple, and never of two
     :raises errors.Invalid: a sort key is unknown, the marker is not one of
         the rows
     """
-    keys, wanted = _sort_columns(model, page.sort), conditions
+    keys, behind = _sort_columns(model, page.sort), ()
     if page.marker is not None:
-        wanted += (_after(session, model, page, conditions, keys),)
-    order = [_ordered(session, column, up) for column, up in keys]
+        among = sa.or_(*[sa.and_(sa.true(), *more) for more in either])
+        behind = (_after(session, model, page, (*conditions, among), keys),)
+
+    def first(more, *what):
+        return _first(session, model, (*conditions, *more), behind, keys,
+                      page.limit, what)
+
+    what = columns or [model]
+    if len(either) == 1:
+        rows = first(either[0], *what)
+    else:
+        # Together they would be sorted; one by one each has its index.
+        found = sa.union_all(*[sa.select(first(more, model.id).subquery())
+                               for more in either]).subquery()
+        rows = (sa.select(*what).join(found, found.c.id == model.id)
+                .order_by(*_order(session, keys)).limit(page.limit))
+    found = session.execute(rows)
+    return (found if columns else found.scalars()).all()
+
+
+def _first(session, model, conditions, behind, keys, limit, what):
+    """Return the query of the first rows behind a marker.
+
+    :param behind: the condition that tells what is behind, or nothing
+    """
+    order = _order(session, keys)
 
     def first(*what):
-        return sa.select(*what).where(*wanted).order_by(*order).limit(
-            page.limit)
+        return sa.select(*what).where(*conditions, *behind).order_by(
+            *order).limit(limit)
 
-    rows = first(*columns or [model])
     if index := _index_of_text(session, model, conditions):
         # To MySQL a text in a row costs ten times what it costs in an index.
         found = _forced(first(model.id), model, index).subquery()
-        rows = (sa.select(*columns or [model])
-                .join(found, found.c.id == model.id).order_by(*order))
-    elif page.marker and (index := _index_of_order(model, conditions, keys)):
+        return (sa.select(*what).join(found, found.c.id == model.id)
+                .order_by(*order))
+    if behind and (index := _index_of_order(model, conditions, keys)):
         # Left alone MySQL reads all pages before the marker too.
-        rows = _forced(rows, model, index)
-    found = session.execute(rows)
-    return (found if columns else found.scalars()).all()
+        return _forced(first(*what), model, index)
+    return first(*what)
 
 
 def stored(column):
@@ -157,6 +181,10 @@ def _sort_columns(model, sort):
     if not any(column.key == 'id' for column, _up in keys):
         keys.append((model.id, keys[0][1] if keys else False))
     return keys
+
+
+def _order(session, keys):
+    return [_ordered(session, column, up) for column, up in keys]
 
 
 def _ordered(session, column, up):
