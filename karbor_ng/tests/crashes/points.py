@@ -26,7 +26,7 @@ from karbor_ng.store import session
 from karbor_ng.tests.crashes import clouds
 
 #: Ids, names of passes and such, which differ from run to run.
-_CHANCE = re.compile(r'[0-9a-f]{8}-[0-9a-f-]{27}|(?<![0-9a-z])[0-9a-f]{8,}')
+CHANCE = re.compile(r'[0-9a-f]{8}-[0-9a-f-]{27}|(?<![0-9a-z])[0-9a-f]{8,}')
 #: Characters of an argument that is part of a name.
 LONGEST = 80
 #: Transactions of services that belong to no operation.
@@ -75,7 +75,7 @@ class Points:
             what = label(*args)
             if what is None:
                 return real(this, *args, **kwargs)
-            what = _CHANCE.sub('*', what)
+            what = CHANCE.sub('*', what)
             self.reach(f'before {what}')
             result = real(this, *args, **kwargs)
             self.reach(f'after {what}')
