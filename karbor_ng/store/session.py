@@ -19,6 +19,7 @@ from oslo_db import api as db_api
 from oslo_db import exception as db_exception
 from oslo_db import options as db_options
 from oslo_db.sqlalchemy import enginefacade
+from oslo_db.sqlalchemy import exc_filters
 from sqlalchemy import event
 from sqlalchemy import exc
 from sqlalchemy import make_url
@@ -36,6 +37,16 @@ _NOW = {
 }
 
 
+#: Errors that pass, and that oslo.db takes for some of the statement: codes of
+#: MariaDB, SQLSTATEs of PostgreSQL. The server is stopping or full.
+_AWAY = {1040, 1053, '53300', '57P01', '57P02', '57P03'}
+#: Somebody else was faster, or does not let go of what we need.
+_IN_THE_WAY = {'40001', '55P03'}
+#: PostgreSQL's words, without any code, while it can not be reached; those for
+#: whom it does not want are told so after "FATAL".
+_UNREACHABLE = (r'(?s).*(connection to server[^\n]* failed: (?!FATAL)|'
+                r'the database system is |too many clients|'
+                r'remaining connection slots)')
 #: How often turning SQLite's write-ahead logging on is tried.
 _TURNING_ON = 200
 
@@ -54,6 +65,7 @@ class Database:
         :raises errors.ConfigError: the URL can not lead to a database
         """
         _check_url(connection)
+        self._connection, self._options = connection, dict(options)
         self._facade = enginefacade.transaction_context()
         options.setdefault('sqlite_fk', True)
         # Yielding after each use is of the days of green threads.
@@ -102,7 +114,10 @@ class Database:
         """Run ``function(session, ...)`` in a transaction; return its result.
 
         The whole function runs again after a deadlock, so it must do nothing
-        but work on the session.
+        but work on the session. Where the connection is lost it does not:
+        what was to be committed may be.
+
+        :raises oslo_db.exception.DBConnectionError: the database is away
         """
         token = _writing.set(True)
         try:
@@ -123,6 +138,16 @@ class Database:
         finally:
             _writing.reset(token)
 
+    def beside(self):
+        """Return the same database over connections of its own.
+
+        For what must not wait until others have done with theirs. SQLite
+        lets one write at a time anyway: its waiting stays in one place.
+        """
+        if self._connection.startswith('sqlite'):
+            return self
+        return Database(self._connection, **self._options)
+
     def dispose(self):
         """Close all connections."""
         self.engine.dispose()
@@ -134,6 +159,24 @@ class _Scope:
 
 
 enginefacade.transaction_context_provider(_Scope)
+
+
+@exc_filters.filters('postgresql', exc.OperationalError, _UNREACHABLE)
+def _name_unreachable(problem, _match, _dialect, _is_disconnect):
+    raise db_exception.DBConnectionError(problem)
+
+
+@exc_filters.filters('mysql', exc.OperationalError, '.*')
+@exc_filters.filters('postgresql', exc.OperationalError, '.*')
+def _name_by_code(problem, _match, _dialect, _is_disconnect):
+    """Give errors that pass the class that oslo.db has for their kind."""
+    given = problem.orig
+    code = (getattr(given, 'sqlstate', None)
+            or getattr(given, 'pgcode', None) or given.args[0])
+    if code in _IN_THE_WAY:
+        raise db_exception.DBDeadlock(problem)
+    if code in _AWAY:
+        raise db_exception.DBConnectionError(problem)
 
 
 def now(session):

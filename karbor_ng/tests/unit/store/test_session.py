@@ -200,6 +200,176 @@ class TransactionTest(fixtures.DatabaseTest):
             [fixtures.resource_values()])
 
 
+class DisturbanceTest(fixtures.DatabaseTest):
+    """What a database refuses in passing, and what it loses.
+
+    SQLite does neither: its writers wait in line.
+    """
+
+    scenarios = [one for one in fixtures.database_scenarios()
+                 if one[0] != 'sqlite']
+    #: How each lets a connection wait, and end another one.
+    WAIT = {'mysql': 'SET SESSION innodb_lock_wait_timeout = 1',
+            'postgresql': "SET lock_timeout = '300ms'"}
+    OWN_ID = {'mysql': 'SELECT connection_id()',
+              'postgresql': 'SELECT pg_backend_pid()'}
+    KILL = {'mysql': 'KILL {}', 'postgresql': 'SELECT pg_terminate_backend({})'}
+    STRICT = {
+        'mysql': ('SET SESSION innodb_snapshot_isolation = ON',
+                  'SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ'),
+        'postgresql': ('SET SESSION CHARACTERISTICS AS TRANSACTION '
+                       'ISOLATION LEVEL REPEATABLE READ',)}
+
+    def setUp(self):
+        super().setUp()
+        self.dialect = self.db.engine.dialect.name
+        self.plan = self.write(plans.create, fixtures.plan_values(name='old'))
+
+    def on_each_connection(self, *statements):
+        """Let connections of ``self.db`` begin with these."""
+        self.db.dispose()
+
+        def prepare(connection, _record):
+            cursor = connection.cursor()
+            for statement in statements:
+                cursor.execute(statement)
+            connection.commit()
+            cursor.close()
+        sa.event.listen(self.db.engine, 'connect', prepare)
+
+    def name(self):
+        return self.read(plans.get, self.plan.id).name
+
+    def hold(self, until):
+        """Lock the plan's row in another transaction until the event."""
+        holds = threading.Event()
+
+        def lock(session):
+            rename(session, self.plan.id, 'held')
+            holds.set()
+            until.wait(30)
+        thread = threading.Thread(
+            target=self.database.another().write, args=(lock,))
+        thread.start()
+        self.addCleanup(thread.join)
+        self.addCleanup(until.set)
+        self.assertTrue(holds.wait(30))
+
+    def test_waits_too_long_for_a_lock(self):
+        """The write is tried again until the lock is free, and done once."""
+        self.on_each_connection(self.WAIT[self.dialect])
+        let_go, calls = threading.Event(), []
+
+        def write(session):
+            calls.append(session)
+            if len(calls) == 2:
+                let_go.set()
+            rename(session, self.plan.id, 'new')
+            plans.create(session, fixtures.plan_values(name='another'))
+
+        self.hold(let_go)
+        self.write(write)
+        self.assertLess(1, len(calls))
+        self.assertEqual('new', self.name())
+        self.assertEqual(['another', 'new'], sorted(
+            plan.name for plan in self.read(plans.list, query.Page())))
+
+    def test_snapshot_that_is_too_old(self):
+        """Stricter databases refuse to change what was changed meanwhile."""
+        self.on_each_connection(*self.STRICT[self.dialect])
+        other, calls = self.database.another(), []
+
+        def count(session):
+            found = plans.get(session, self.plan.id)
+            calls.append(found.name)
+            if len(calls) == 1:
+                other.write(rename, self.plan.id, 'other')
+            rename(session, self.plan.id, f'{found.name}+1')
+
+        self.write(count)
+        self.assertEqual(['old', 'other'], calls)
+        self.assertEqual('other+1', self.name())
+
+    def lose_connection(self, session):
+        """End the connection under a transaction."""
+        own = session.execute(sa.text(self.OWN_ID[self.dialect])).scalar()
+        other = self.database.another()
+        with other.engine.connect() as connection:
+            connection.execute(sa.text(self.KILL[self.dialect].format(own)))
+
+    def test_connection_that_is_lost(self):
+        """A write is not repeated, and nothing of it is there."""
+        calls = []
+
+        def write(session):
+            calls.append(session)
+            rename(session, self.plan.id, 'lost')
+            self.lose_connection(session)
+            rename(session, self.plan.id, 'lost, too')
+
+        self.assertRaises(db_exception.DBConnectionError, self.write, write)
+        self.assertEqual(1, len(calls))
+        self.assertEqual('old', self.name())
+
+    def test_read_whose_connection_is_lost(self):
+        calls = []
+
+        def read(session):
+            calls.append(session)
+            if len(calls) == 1:
+                self.lose_connection(session)
+            return plans.get(session, self.plan.id).name
+
+        self.assertEqual('old', self.read(read))
+        self.assertEqual(2, len(calls))
+
+    def test_connections_that_are_all_lost(self):
+        """What lay in the pool meanwhile does harm to nobody."""
+        met = threading.Barrier(4)
+
+        def own(session):
+            found = session.execute(sa.text(self.OWN_ID[self.dialect]))
+            met.wait(30)
+            return found.scalar()
+        ids = fixtures.together(*[lambda: self.read(own)] * 4)
+        self.assertEqual(4, len(set(ids)))
+        with self.database.another().engine.connect() as connection:
+            for lost in ids:
+                connection.execute(sa.text(
+                    self.KILL[self.dialect].format(lost)))
+        met.reset()
+        self.assertEqual(4, len(set(fixtures.together(
+            *[lambda: self.read(own)] * 4))))
+        self.write(rename, self.plan.id, 'new')
+        self.assertEqual('new', self.name())
+
+    def test_nobody_listens(self):
+        """All databases that are away are told in the same way."""
+        url = sa.make_url(self.database.url).set(port=1)
+        db = store_session.Database(
+            url.render_as_string(hide_password=False), max_retries=1,
+            retry_interval=0)
+        self.assertRaises(db_exception.DBConnectionError, db.write,
+                          rename, self.plan.id, 'new')
+        self.assertRaises(db_exception.DBConnectionError, db.read,
+                          plans.get, self.plan.id)
+
+    def test_wrong_password(self):
+        """That does not pass by waiting."""
+        url = sa.make_url(self.database.url).set(username='nobody',
+                                                 password='wrong')
+        db = store_session.Database(
+            url.render_as_string(hide_password=False), max_retries=1,
+            retry_interval=0)
+        self.assertRaises(sa.exc.OperationalError, db.read, plans.get,
+                          self.plan.id)
+
+
+if not DisturbanceTest.scenarios:
+    # There are no servers: see tools/testdb.
+    del DisturbanceTest
+
+
 class ConnectionTest(base.BaseTestCase):
 
     def refused(self, url):
