@@ -195,8 +195,9 @@ class Section:
     def get_json(self, key):
         """Return a value that was stored as JSON text."""
         try:
-            return json.loads(self.get(key).decode())
-        except ValueError as problem:
+            return json.loads(self.get(key).decode(),
+                              parse_constant=_refuse_constant)
+        except (ValueError, RecursionError) as problem:
             raise errors.BankError(
                 f'"{self._key(key)}" is damaged, it holds no JSON: '
                 f'{problem}.') from problem
@@ -390,6 +391,11 @@ class Bank(Section):
             raise errors.BankError(
                 f'"{MARKER}" is damaged: it needs "format", "uuid" and '
                 '"created_at".') from None
+
+
+def _refuse_constant(name):
+    """NaN and the like, which Python reads, are no JSON."""
+    raise ValueError(f'{name} is no number')
 
 
 def _now():

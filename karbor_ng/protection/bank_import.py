@@ -31,15 +31,43 @@ from karbor_ng.store import streams
 LOG = logging.getLogger(__name__)
 
 _TEXT = {'type': 'string'}
+_ID = {'type': 'string', 'maxLength': 36}
+_NAME = {'type': ['string', 'null'], 'maxLength': 255}
+_WORD = {'type': 'string', 'maxLength': 64}
+_SIZE = {'type': 'integer', 'minimum': 0, 'maximum': 2 ** 63 - 1}
 _OBJECT = {'type': 'object'}
 _OBJECTS = {'type': 'array', 'items': {
     'type': 'object', 'required': ['key', 'size', 'sha256'],
-    'properties': {'key': _TEXT, 'size': {'type': 'integer'},
-                   'sha256': _TEXT}}}
+    'properties': {'key': _TEXT, 'size': _SIZE, 'sha256': _TEXT}}}
+_STREAMS = {'type': 'object', 'additionalProperties': {
+    'type': 'object', 'required': ['id', 'size', 'sha256'],
+    'properties': {'id': _ID, 'size': _SIZE, 'sha256': _TEXT}}}
+_SAVED = {'type': 'object', 'properties': {
+    **dict.fromkeys(journal.SAVED_COLUMNS, _NAME), 'streams': _STREAMS,
+    'size': dict(_SIZE, type=['integer', 'null'])}}
 _EXTERNALS = {'type': 'array', 'items': {
     'type': 'object', 'required': ['service', 'kind', 'id', 'label', 'tag',
                                    'state'],
-    'properties': {'state': {'enum': ['intended', 'exists', 'gone']}}}}
+    'properties': {'service': _WORD, 'kind': _WORD, 'id': _NAME,
+                   'label': _WORD, 'tag': _ID,
+                   'state': {'enum': ['intended', 'exists', 'gone']}}}}
+_PLAN = {'type': 'object', 'required': ['id', 'name', 'resources'],
+         'properties': {'id': _ID, 'name': _NAME, 'resources': {
+             'type': 'array', 'items': {'type': 'object', 'required': [
+                 'type', 'id']}}}}
+_RESOURCE = {
+    'type': 'object',
+    'required': ['type', 'id', 'name', 'status', 'reason', 'plugin',
+                 'plugin_version', 'parameters', 'saved', 'extra_info',
+                 'size', 'externals', 'objects'],
+    'properties': {
+        'type': _WORD, 'id': dict(_NAME, type='string'), 'name': _NAME,
+        'status': _WORD, 'reason': {'type': ['string', 'null']},
+        'plugin': _NAME, 'plugin_version': {'type': ['string', 'null'],
+                                            'maxLength': 64},
+        'size': dict(_SIZE, type=['integer', 'null']),
+        'parameters': _OBJECT, 'saved': _SAVED, 'externals': _EXTERNALS,
+        'objects': _OBJECTS}}
 #: What rows are made of; see "Bank format" in the contributor's manual.
 _SCHEMA = jsonschema.Draft202012Validator({
     'type': 'object',
@@ -49,16 +77,13 @@ _SCHEMA = jsonschema.Draft202012Validator({
     'properties': {
         'status': {'enum': ['available', 'error']},
         'created_at': _TEXT, 'finished_at': _TEXT, 'graph': _TEXT,
-        'plan': {'type': 'object', 'required': ['id', 'name', 'resources']},
-        'operation': {'type': 'object', 'required': ['id', 'attempt']},
-        'copied_from': _TEXT, 'data_time': _TEXT,
-        'resources': {'type': 'array', 'items': {
-            'type': 'object',
-            'required': ['type', 'id', 'name', 'status', 'reason', 'plugin',
-                         'plugin_version', 'parameters', 'saved',
-                         'extra_info', 'size', 'externals', 'objects'],
-            'properties': {'parameters': _OBJECT, 'saved': _OBJECT,
-                           'externals': _EXTERNALS, 'objects': _OBJECTS}}},
+        'user_id': _NAME, 'plan': _PLAN, 'extra_info': _OBJECT,
+        'operation': {'type': 'object', 'required': ['id', 'attempt'],
+                      'properties': {'id': _ID, 'attempt': {
+                          'type': 'integer', 'minimum': 0,
+                          'maximum': 2 ** 31 - 1}}},
+        'copied_from': _ID, 'data_time': _TEXT,
+        'resources': {'type': 'array', 'items': _RESOURCE},
     },
     'dependentRequired': {'copied_from': ['data_time']},
 })
@@ -121,7 +146,7 @@ def _sound_manifests(provider):
         try:
             found = manifest.read(provider.bank, project_id, checkpoint_id)
             if found is not None:
-                check(found, provider, project_id, checkpoint_id)
+                check(found, provider)
                 yield found
         except (errors.BankError, errors.Conflict) as problem:
             LOG.info('No plan of checkpoint %s: %s', checkpoint_id, problem)
@@ -190,7 +215,7 @@ def _import(db, provider, project_id, checkpoint_id, is_dry):
     found = manifest.read(provider.bank, project_id, checkpoint_id)
     if found is None:
         return None
-    check(found, provider, project_id, checkpoint_id)
+    check(found, provider)
     if is_dry:
         is_known = db.read(_is_known, found, provider)
         return 'known' if is_known else 'imported'
@@ -205,17 +230,13 @@ def _patiently(db, found, provider):
     return db.write(_insert, found, provider)
 
 
-def check(found, provider, project_id, checkpoint_id):
+def check(found, provider):
     """Make sure that rows can be made of a manifest.
 
-    :raises errors.BankError: it is damaged, or not where it belongs
+    :raises errors.BankError: it is damaged
     :raises errors.Conflict: it was made by another provider
     """
     check_shape(found)
-    if (found['project_id'], found['id']) != (project_id, checkpoint_id):
-        raise errors.BankError(
-            f'Its manifest is that of checkpoint {found["id"]} of project '
-            f'{found["project_id"]}: somebody moved it.')
     if found['provider_id'] != provider.id:
         raise errors.Conflict(
             f'It was made by provider {found["provider_id"]}, not by '
@@ -237,7 +258,8 @@ def _check_graph(found):
         nodes = graph_module.unpack(found['graph']).nodes
         times = [_time(found[name]) for name in (
             'created_at', 'finished_at', 'data_time') if name in found]
-    except (errors.Error, LookupError, TypeError, ValueError) as problem:
+    except (errors.Error, LookupError, TypeError, ValueError,
+            AttributeError, RecursionError) as problem:
         raise errors.BankError(
             f'Its manifest is damaged: {problem}') from problem
     listed = {(item['type'], item['id']) for item in found['resources']}

@@ -64,9 +64,7 @@ class Delete(verb.Verb):
 
     def _refuse_conflicts(self):
         """Ask the plugins whether the clouds will let us, before we begin."""
-        found = manifest.read(self.bank, self.operation.project_id,
-                              self.checkpoint.id)
-        if found is None:
+        if not self._is_committed():
             return
         texts = []
         for resource_type, plugin in self.provider.protections.items():
@@ -76,8 +74,18 @@ class Delete(verb.Verb):
             if rows:
                 texts.extend(plugin.conflicts(self.attempt.session, rows))
         if texts:
-            self.refused_to = found['status']
+            self.refused_to = ('available' if self.making.state == 'done'
+                               else 'error')
             raise errors.InUse('; '.join(texts))
+
+    def _is_committed(self):
+        """Whether the manifest is there: what it says counts for nothing."""
+        try:
+            self.bank.get(manifest.key(self.operation.project_id,
+                                       self.checkpoint.id))
+        except errors.NotFound:
+            return False
+        return True
 
     def _members(self, graph):
         rows = {(row.type, row.id): row for row in self.journal.resources()}

@@ -7,12 +7,19 @@ where it is, the checkpoint is committed. Its format is versioned and
 described in the contributor documentation ("Bank format").
 """
 
+import re
+
 from karbor_ng import errors
 from karbor_ng.store import models
 
 FORMAT = 1
 #: Where all checkpoints lie.
 FOLDER = 'checkpoints/'
+#: Where all streams lie.
+STREAMS = 'streams/'
+#: Of a key, as a regular expression: neither hidden, nor with control
+#: characters.
+_COMPONENT = r'[^/.\x00-\x1f\x7f][^/\x00-\x1f\x7f]*'
 
 
 def prefix(project_id, checkpoint_id):
@@ -74,17 +81,59 @@ def write(bank, manifest):
 def read(bank, project_id, checkpoint_id):
     """Return a checkpoint's manifest, or None when there is none.
 
-    :raises errors.BankError: it is of a format that we do not know
+    Others may be able to write to the bank. Whatever a manifest says, it
+    leads to objects of its own checkpoint, and to streams of its project.
+
+    :raises errors.BankError: it is of a format that we do not know, or does
+        not belong where it lies, or names objects that are not its own
     """
     try:
         manifest = bank.get_json(key(project_id, checkpoint_id))
     except errors.NotFound:
         return None
+    if not isinstance(manifest, dict):
+        raise errors.BankError(f'The manifest of checkpoint {checkpoint_id} '
+                               f'is damaged: it is no JSON object.')
     if manifest.get('format') != FORMAT:
         raise errors.BankError(
             f'The manifest of checkpoint {checkpoint_id} has format '
             f'{manifest.get("format")}; this release knows {FORMAT}.')
+    _check_place(manifest, project_id, checkpoint_id)
+    _check_keys(manifest, project_id, checkpoint_id)
     return manifest
+
+
+def _check_place(manifest, project_id, checkpoint_id):
+    found = manifest.get('project_id'), manifest.get('id')
+    if found != (project_id, checkpoint_id):
+        raise errors.BankError(
+            f'The manifest of checkpoint {checkpoint_id} of project '
+            f'{project_id} is that of checkpoint {found[1]} of project '
+            f'{found[0]}: somebody moved it.')
+
+
+def _check_keys(manifest, project_id, checkpoint_id):
+    """Refuse keys that are no key, or that of somebody else's object."""
+    is_own = re.compile(
+        f'({re.escape(prefix(project_id, checkpoint_id))}/data'
+        f'|{STREAMS}{re.escape(project_id)}/[0-9a-f-]{{36}}/{_COMPONENT}'
+        f'(?=/[0-9]{{8}}$))(/{_COMPONENT})+').fullmatch
+    for key in _keys(manifest, checkpoint_id):
+        if not (isinstance(key, str) and is_own(key)):
+            raise errors.BankError(
+                f'The manifest of checkpoint {checkpoint_id} names {key!r}, '
+                f'which is not where its objects belong: somebody changed '
+                f'it.')
+
+
+def _keys(manifest, checkpoint_id):
+    try:
+        return [item['key'] for resource in manifest['resources']
+                for item in resource['objects']]
+    except (LookupError, TypeError) as lack:
+        raise errors.BankError(
+            f'The manifest of checkpoint {checkpoint_id} is damaged, its '
+            f'objects can not be read: {lack!r}.') from None
 
 
 def _resource(row, externals):

@@ -22,11 +22,12 @@ from karbor_ng import context
 from karbor_ng import errors
 from karbor_ng.bank import bank as bank_module
 from karbor_ng.plugins import api
+from karbor_ng.protection import manifest
 from karbor_ng.store import streams as rows
 
 LOG = logging.getLogger(__name__)
 
-FOLDER = 'streams/'
+FOLDER = manifest.STREAMS
 #: Seconds between two looks whether a slot is worth waiting for.
 LOOK_SECONDS = 0.5
 #: Parts in memory while a stream is copied: one is stored, one is read.

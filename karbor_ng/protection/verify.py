@@ -55,7 +55,7 @@ class Verify(verb.Verb):
             raise errors.BankError(
                 f'"{manifest.key(project_id, checkpoint_id)}", the manifest, '
                 f'is missing.')
-        bank_import.check(found, self.provider, project_id, checkpoint_id)
+        bank_import.check(found, self.provider)
         named = {(item['type'], item['id']) for item in found['resources']}
         lost = [f'{row.type} {row.id}' for row in self._known()
                 if (row.type, row.id) not in named]

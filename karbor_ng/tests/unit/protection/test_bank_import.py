@@ -289,7 +289,8 @@ class RefusalTest(ImportTestCase):
         self.refused('somebody moved it')
 
     def test_damaged(self):
-        for values, text in (({'resources': [{}]}, '$.resources[0]'),
+        for values, text in (({'resources': [{'objects': []}]},
+                              '$.resources[0]'),
                              ({'graph': '[{}, []]'}, 'differ'),
                              ({'graph': 'x'}, 'damaged'),
                              ({'graph': '[]'}, 'damaged'),

@@ -583,7 +583,7 @@ class FailureTest(CopyTestCase):
                 item['objects'][0]['key'] = 'checkpoints/other/x/data/1/y'
         self.change_manifest(self.source_id, move)
         copy_id, reason = self.failed()
-        self.assertIn('is not where objects of checkpoint', reason)
+        self.assertIn('which is not where its objects belong', reason)
         self.check_can_be_mended(copy_id, lambda: path.write_bytes(data))
 
 
