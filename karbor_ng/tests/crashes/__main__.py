@@ -11,25 +11,13 @@ what does not hold, and ends with a line for each verb and the line
 
 import collections
 from concurrent import futures
-import importlib
-import multiprocessing
-import os
-import pathlib
 import sys
-import tempfile
 
 from karbor_ng.protection import operations
+from karbor_ng.tests.crashes import lanes
 from karbor_ng.tests.crashes import rounds
 from karbor_ng.tests.crashes import verbs
 
-#: Rounds at the same time: each of them waits now and then.
-LANES = 2 * (os.cpu_count() or 1)
-#: Where sites are, if it is there: those who are killed need no real disk.
-MEMORY = pathlib.Path('/dev/shm')  # nosec B108
-#: What each process would load otherwise, when it comes to it.
-PRELOADED = ('cinderclient.v3.client', 'novaclient.v2.client',
-             'karbor_ng.plugins.server.protection',
-             'taskflow.engines.action_engine.engine')
 #: Points that one site is used for.
 CHUNK = 8
 
@@ -40,12 +28,7 @@ def main(arguments):
     if unknown:
         sys.exit(f'{__doc__}\nNobody kills {", ".join(unknown)}; there are: '
                  f'{", ".join(verbs.VERBS)}')
-    for module in PRELOADED:
-        importlib.import_module(module)
-    if os.access(MEMORY, os.W_OK):
-        tempfile.tempdir = str(MEMORY)
-    context = multiprocessing.get_context('fork')
-    with futures.ProcessPoolExecutor(LANES, context) as pool:
+    with lanes.pool() as pool:
         return _report(list(_outcomes(pool, names, arguments[1:])))
 
 
@@ -55,15 +38,11 @@ def _outcomes(pool, names, chosen):
     if not chosen:
         points = dict(zip(names, pool.map(rounds.points_of, names)))
     running = [pool.submit(rounds.outcomes, name, chunk)
-               for name in names for chunk in _chunks(points[name])]
+               for name in names
+               for chunk in lanes.chunks(points[name], CHUNK)]
     for future in futures.as_completed(running):
         _tell(future.result())
         yield from future.result()
-
-
-def _chunks(points):
-    return [points[begin:begin + CHUNK]
-            for begin in range(0, len(points), CHUNK)]
 
 
 def _tell(outcomes):

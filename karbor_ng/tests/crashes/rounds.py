@@ -45,16 +45,19 @@ class Outcome:
 
 def points_of(name):
     """Return the points that an operation passes, in no order."""
-    with _Lane(name) as lane:
+    with Lane(name) as lane:
         return lane.record()
 
 
-def outcomes(name, chosen):
-    """Return the :class:`Outcome` of each of these points of a verb."""
+def outcomes(name, chosen, lanes=None):
+    """Return the :class:`Outcome` of each of these points of a verb.
+
+    :param lanes: makes, of the name, what has the outcomes; a :class:`Lane`
+    """
     found, lane = [], None
     for point in chosen:
         if lane is None:
-            lane = _Lane(name).__enter__()
+            lane = (lanes or Lane)(name).__enter__()
         found.append(lane.outcome(point))
         if found[-1].problems:
             # What is left over shall not count for the next point.
@@ -65,32 +68,35 @@ def outcomes(name, chosen):
     return found
 
 
-class _Lane:
-    """A site, on which one verb runs round after round."""
+class Lane:
+    """A site, on which one verb runs round after round.
+
+    :ivar keeps_helper: whether a worker lives on beside what is killed
+    """
 
     def __init__(self, name):
         self._name = name
 
     def __enter__(self):
         bank.PART_SIZE = PART_SIZE
-        self._site = sites.Site()
-        self._site.setUp()
-        self._verb = verbs.VERBS[self._name](self._site)
+        self.site = sites.Site()
+        self.site.setUp()
+        self.verb = verbs.VERBS[self._name](self.site)
         self._helper = None
-        self._keeps_helper = self._verb.IS_ENGINES
+        self.keeps_helper = self.verb.IS_ENGINES
         return self
 
     def __exit__(self, *details):
-        self._site.cleanUp()
+        self.site.cleanUp()
 
     def record(self):
         """Run once without dying; return the points."""
-        path = pathlib.Path(self._site.path, 'points')
+        path = pathlib.Path(self.site.path, 'points')
         problems = []
         self._round(points.Points(list_file=path), problems)
         if problems:
             raise RuntimeError(f'{self._name}, unharmed: {problems}\n'
-                               f'{self._site.last_words()}')
+                               f'{self.site.last_words()}')
         return [point for point in path.read_text().splitlines()
                 if not _BY_CHANCE.search(point)]
 
@@ -105,47 +111,47 @@ class _Lane:
             LOG.exception('A round of %s broke', self._name)
             problems.append(f'{type(problem).__name__}: {problem}')
         if problems:
-            problems.append(self._site.last_words())
+            problems.append(self.site.last_words())
         return Outcome(self._name, point, problems, self._was_reached,
                        time.monotonic() - begun)
 
     def _round(self, armed, problems):
         """Have the verb done in spite of all; add what does not hold."""
-        self._help()
-        self._verb.prepare()
-        if not self._keeps_helper:
-            self._stop_helping()
-        self._verb.begin()
+        self.help()
+        self.verb.prepare()
+        if not self.keeps_helper:
+            self.stop_helping()
+        self.verb.begin()
         self._run_until_dead(armed)
-        self._help()
-        if self._keeps_helper:
-            second = self._site.fork(self._verb.work())
-        self._site.wait(self._verb.has_ended)
-        if self._keeps_helper:
-            self._site.kill(second)
-        problems.extend(self._verb.problems())
+        self.help()
+        if self.keeps_helper:
+            second = self.site.fork(self.verb.work())
+        self.site.wait(self.verb.has_ended)
+        if self.keeps_helper:
+            self.site.kill(second)
+        problems.extend(self.verb.problems())
 
     def _run_until_dead(self, armed):
         """Let a process do the work, until it dies or has done it all."""
-        process = self._site.fork(self._verb.work(), armed)
+        process = self.site.fork(self.verb.work(), armed)
         ended_at = None
-        while not self._site.has_died(process):
-            if ended_at is None and self._verb.has_ended():
+        while not self.site.has_died(process):
+            if ended_at is None and self.verb.has_ended():
                 ended_at = time.monotonic()
             if ended_at and (armed.is_recording or time.monotonic()
                              > ended_at + LAST_SECONDS):
-                self._site.kill(process)
+                self.site.kill(process)
                 return
             time.sleep(sites.PAUSE)
         self._was_reached = True
-        if not self._keeps_helper:
-            self._site.let_leases_run_out()
+        if not self.keeps_helper:
+            self.site.let_leases_run_out()
 
-    def _help(self):
+    def help(self):
         if self._helper is None:
-            self._helper = self._site.fork(sites.serve)
-            self._site.wait(self._site.is_offered)
+            self._helper = self.site.fork(sites.serve)
+            self.site.wait(self.site.is_offered)
 
-    def _stop_helping(self):
-        self._site.kill(self._helper)
+    def stop_helping(self):
+        self.site.kill(self._helper)
         self._helper = None

@@ -1,0 +1,39 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); see LICENSE.
+# SPDX-License-Identifier: Apache-2.0
+"""Many rounds at the same time, each in a process forked off a warm one.
+
+Apart from the rounds because whatever is tried out in them needs the same:
+what takes long to import is there already, and nothing is on a disk.
+"""
+
+from concurrent import futures
+import importlib
+import multiprocessing
+import os
+import pathlib
+import tempfile
+
+#: Rounds at the same time: each of them waits now and then.
+LANES = 2 * (os.cpu_count() or 1)
+#: Where sites are, if it is there: those who are killed need no real disk.
+MEMORY = pathlib.Path('/dev/shm')  # nosec B108
+#: What each process would load otherwise, when it comes to it.
+PRELOADED = ('cinderclient.v3.client', 'novaclient.v2.client',
+             'karbor_ng.plugins.server.protection',
+             'taskflow.engines.action_engine.engine')
+
+
+def pool():
+    """Return a pool of processes, to be entered."""
+    for module in PRELOADED:
+        importlib.import_module(module)
+    if os.access(MEMORY, os.W_OK):
+        tempfile.tempdir = str(MEMORY)
+    return futures.ProcessPoolExecutor(
+        LANES, multiprocessing.get_context('fork'))
+
+
+def chunks(items, size):
+    """Return lists of so many items each."""
+    return [items[begin:begin + size]
+            for begin in range(0, len(items), size)]
