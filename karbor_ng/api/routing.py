@@ -12,6 +12,7 @@ import re
 import urllib.parse
 
 from pecan import core
+import webob
 
 from karbor_ng import errors
 from karbor_ng.api import auth
@@ -85,6 +86,14 @@ class Dispatcher(core.ExplicitPecan):
 
     def get_args(self, state, all_params, remainder, argspec, im_self):
         return [state.request, state.response, *remainder], [], {}
+
+    def invoke_controller(self, controller, args, kwargs, state):
+        answer = controller(*args)
+        if isinstance(answer, webob.Response):
+            state.response = answer
+        else:
+            state.response.text = self.render('json', answer)
+            state.response.content_type = 'application/json'
 
 
 class Root:

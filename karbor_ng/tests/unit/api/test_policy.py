@@ -24,6 +24,8 @@ class EnforcerTest(base.BaseTestCase):
         configuration = self.useFixture(small.ConfFixture())
         self.conf, self.set = configuration.conf, configuration.set
         self.enforcer = policy.Enforcer(self.conf)
+        self.path = os.path.join(self.useFixture(fixtures.TempDir()).path,
+                                 'policy.yaml')
 
     def _context(self, *roles, project_id='p', **kwargs):
         return context.RequestContext(
@@ -57,6 +59,45 @@ class EnforcerTest(base.BaseTestCase):
         asking = self._context('admin', project_id=None, system_scope='all')
         self.assertFalse(self._may(asking))
 
+    def test_the_same_rule_is_looked_through_once(self):
+        asked = self._listen()
+        for _ in range(2):
+            for roles, project_id in ((['member'], 'p'), (['reader'], 'p'),
+                                      (['member'], 'q')):
+                self._may(self._context(*roles), project_id=project_id)
+        self.assertEqual(3, len(asked))
+        self._pass_time()
+        self._may(self._context('member'))
+        self.assertEqual(4, len(asked))
+
+    def test_rules_that_ask_others_are_asked_each_time(self):
+        self._write_rule('role:planner or not http://127.0.0.1:1/may')
+        self.set('policy_file', self.path, 'oslo_policy')
+        self.enforcer = policy.Enforcer(self.conf)
+        asked = self._listen()
+        for _ in range(2):
+            self.assertTrue(self._may(self._context('planner')))
+        self.assertEqual(2, len(asked))
+
+    def test_answers_do_not_fill_the_memory(self):
+        self.useFixture(fixtures.MonkeyPatch(
+            'karbor_ng.policy._MOST_ANSWERS', 2))
+        for project_id in 'pqrs':
+            asking = self._context('member', project_id=project_id)
+            for _ in range(2):
+                self.assertTrue(self._may(asking, project_id=project_id))
+        self.assertEqual(2, len(self.enforcer._answers))
+
+    def _listen(self):
+        """Return what collects the questions that reach oslo.policy."""
+        asked, real = [], self.enforcer._enforcer.enforce
+
+        def enforce(*args):
+            asked.append(args)
+            return real(*args)
+        self.enforcer._enforcer.enforce = enforce
+        return asked
+
     def test_unknown_rule(self):
         self.assertFalse(self._may(self._context('admin'), 'plan:paint'))
 
@@ -67,26 +108,25 @@ class EnforcerTest(base.BaseTestCase):
         self.assertNotIn('token-that-nobody-reads', logs.output)
 
     def test_operators_file(self):
-        path = os.path.join(self.useFixture(fixtures.TempDir()).path,
-                            'policy.yaml')
-        with open(path, 'w') as file:
-            file.write('"plan:create": "role:planner"\n')
-        self.set('policy_file', path, 'oslo_policy')
+        self._write_rule('role:planner')
+        self.set('policy_file', self.path, 'oslo_policy')
         self.enforcer = policy.Enforcer(self.conf)
         self.assertFalse(self._may(self._context('member')))
         self.assertTrue(self._may(self._context('planner')))
         self.assertTrue(self._may(self._context('member'), 'plan:delete'))
-        self._change(path)
+        self._write_rule('role:gardener')
+        os.utime(self.path, (2e9, 2e9))
+        self._pass_time()
         self.assertTrue(self._may(self._context('gardener')))
         self.assertFalse(self._may(self._context('planner')))
 
-    def _change(self, path):
-        with open(path, 'w') as file:
-            file.write('"plan:create": "role:gardener"\n')
-        os.utime(path, (2e9, 2e9))
-        # Some seconds pass.
-        self.useFixture(fixtures.MonkeyPatch(
-            'time.monotonic', lambda: self.enforcer._look_at + 1))
+    def _write_rule(self, rule):
+        with open(self.path, 'w') as file:
+            file.write(f'"plan:create": "{rule}"\n')
+
+    def _pass_time(self):
+        then = self.enforcer._look_at + 1
+        self.useFixture(fixtures.MonkeyPatch('time.monotonic', lambda: then))
 
 
 class RulesTest(base.BaseTestCase):
