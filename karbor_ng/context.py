@@ -7,6 +7,7 @@ import copy
 import dataclasses
 import functools
 import json
+import time
 
 from oslo_context import context as oslo_context
 
@@ -33,16 +34,18 @@ class RequestContext(oslo_context.RequestContext):
     Keystone once more. It never leaves the process unsealed.
 
     ``operation_id``, ``operation_type`` and ``resource`` say what a worker
-    is doing; they are None in a request.
+    is doing; they are None in a request. ``sleep`` is how it sleeps: not
+    beyond its right to go on.
     """
 
     def __init__(self, token_info=None, operation_id=None,
-                 operation_type=None, resource=None, **kwargs):
+                 operation_type=None, resource=None, sleep=None, **kwargs):
         super().__init__(**kwargs)
         self.token_info = token_info
         self.operation_id = operation_id
         self.operation_type = operation_type
         self.resource = resource
+        self.sleep = sleep
 
     @classmethod
     def from_environ(cls, environ, **kwargs):
@@ -52,17 +55,19 @@ class RequestContext(oslo_context.RequestContext):
         return context
 
     @classmethod
-    def of_operation(cls, operation):
+    def of_operation(cls, operation, sleep=None):
         """Return the context of the request that asked for an operation.
 
         It is this thread's from now on, so that what is logged, and what is
         asked of clouds, carries the same ids.
 
         :param operation: its row
+        :param sleep: see :func:`sleep`
         """
         return cls(user_id=operation.user_id, project_id=operation.project_id,
                    request_id=operation.request_id,
-                   operation_id=operation.id, operation_type=operation.type)
+                   operation_id=operation.id, operation_type=operation.type,
+                   sleep=sleep)
 
     def get_logging_values(self):
         """Return what formats of log lines can name.
@@ -106,6 +111,15 @@ def carried(function):
         context.update_store()
         return function(*args, **kwargs)
     return call
+
+
+def sleep(seconds):
+    """Sleep; raise when the operation that is worked for must end.
+
+    :raises errors.Error: whatever ends it
+    """
+    own = getattr(oslo_context.get_current(), 'sleep', None)
+    (own or time.sleep)(seconds)
 
 
 @contextlib.contextmanager

@@ -27,6 +27,7 @@ from oslo_config import cfg
 from oslo_context import context as oslo_context
 
 from karbor_ng import errors
+from karbor_ng import patience
 
 LOG = logging.getLogger(__name__)
 
@@ -35,7 +36,6 @@ GROUP = 'service_user'
 _SERVICE_USER = 'the user in [service_user]'
 _IDENTITY = {'service_type': 'identity', 'version': (3, 0)}
 _TIMEOUT_SECONDS = 60
-_RETRIES = 3
 _USER_AGENT = 'karbor-protection'
 
 #: Of keystoneauth's adapter options, those that fit all services at once.
@@ -43,23 +43,22 @@ _ADAPTER_OPTIONS = ('valid_interfaces', 'region_name', 'connect_retries',
                     'status_code_retries')
 _DEFAULTS = {
     'valid_interfaces': ['internal', 'public'],
-    'connect_retries': _RETRIES,
-    'status_code_retries': _RETRIES,
+    'connect_retries': patience.REPETITIONS,
+    'status_code_retries': patience.REPETITIONS,
     'timeout': _TIMEOUT_SECONDS,
 }
 _HELPS = {
     'insecure': 'Talk to servers whose certificates nobody has signed.',
-    'timeout': 'Seconds after which a silent server is given up.',
-    'connect_retries': 'How often a request that reads or deletes is '
-                       'repeated after its connection failed.',
-    'status_code_retries': 'How often a request that reads or deletes is '
-                           'repeated after the answer 503.',
+    'timeout': 'Seconds that a request waits for a connection, and then for '
+               'each next byte of the answer, before a silent server is '
+               'given up.',
+    'connect_retries': 'How often a request is repeated after its connection '
+                       'failed or was silent. Requests that create something '
+                       'are repeated only if there was no connection.',
+    'status_code_retries': 'How often a request is repeated after the answer '
+                           '429, 500, 502, 503 or 504. Requests that create '
+                           'something are repeated only after 429 and 503.',
 }
-
-#: A lost or refused try of these may be repeated without anybody asking: a
-#: repeated POST may create a second volume, a repeated PUT may send the rest
-#: of a stream that was half read.
-_REPEATABLE = ('GET', 'HEAD', 'DELETE')
 
 #: Connections kept open per server; more threads than this open new ones.
 _POOL_CONNECTIONS = 64
@@ -92,11 +91,18 @@ def _options():
         option.help = _HELPS.get(option.dest, option.help)
         # A deployment without a cloud has none of them.
         option.required = False
-    return [*options, cfg.ListOpt(
-        'service_roles', default=['service'],
-        help='Roles of which the service user needs one in its project: what '
-             'service_token_roles of the other services name. Services do '
-             'not start without one.')]
+    return options + [
+        cfg.ListOpt(
+            'service_roles', default=['service'],
+            help='Roles of which the service user needs one in its project: '
+                 'what service_token_roles of the other services name. '
+                 'Services do not start without one.'),
+        cfg.IntOpt(
+            'retry_after_max', default=patience.LONGEST_PAUSE, min=0,
+            help='Seconds that a request is put off at most when a service '
+                 'asks for it with Retry-After. What it asks for beyond '
+                 'that is cut off.'),
+    ]
 
 
 OPTS = _options()
@@ -131,20 +137,28 @@ class Session(keystone_session.Session):
     """keystoneauth's session, with the manners that all our calls need.
 
     It knows where the endpoints are (hand ``interface`` and ``region_name``
-    to clients that have defaults of their own), repeats what may be repeated
-    and nothing else.
+    to clients that have defaults of their own). What it repeats is settled in
+    :mod:`karbor_ng.patience`, whatever clients wish.
 
+    :param connect_retries: how often after a broken connection
+    :param status_code_retries: how often after an answer
+    :param retry_after_max: seconds that a service may ask for at most
+    :param total: seconds after which nothing is repeated
     :param refused: makes, of a URL, the error that is raised when the service
         there answers 401; None to raise what keystoneauth does
     """
 
     def __init__(self, *, interface=None, region_name=None, refused=None,
-                 status_code_retries=_RETRIES, timeout=None, **kwargs):
-        super().__init__(timeout=timeout or _TIMEOUT_SECONDS,
-                         user_agent=_USER_AGENT, **kwargs)
+                 connect_retries=patience.REPETITIONS,
+                 status_code_retries=patience.REPETITIONS,
+                 retry_after_max=patience.LONGEST_PAUSE, total=None,
+                 timeout=None, **kwargs):
+        super().__init__(
+            timeout=timeout or _TIMEOUT_SECONDS, user_agent=_USER_AGENT,
+            session=patience.Requests(connect_retries, status_code_retries,
+                                      retry_after_max, total), **kwargs)
         self.interface = interface
         self.region_name = region_name
-        self._status_code_retries = status_code_retries
         self._refused = refused
         adapter = keystone_session.TCPKeepAliveAdapter(
             tls_ciphers=self.tls_ciphers,
@@ -155,7 +169,7 @@ class Session(keystone_session.Session):
 
     def request(self, url, method, **kwargs):
         """Send a request; see keystoneauth for the arguments."""
-        kwargs.update(self._retries(method, kwargs))
+        kwargs.update(connect_retries=0, status_code_retries=0)
         kwargs['headers'] = {**_request_id(), **(kwargs.get('headers') or {})}
         try:
             response = super().request(url, method, **kwargs)
@@ -178,16 +192,6 @@ class Session(keystone_session.Session):
         place = {'interface': self.interface, 'region_name': self.region_name}
         return {**place, **{name: value for name, value in wanted.items()
                             if value is not None}}
-
-    def _retries(self, method, wanted):
-        # Only the plugins that fetch tokens send unauthenticated POSTs.
-        if (method.upper() not in _REPEATABLE
-                and wanted.get('authenticated') is not False):
-            return {'connect_retries': 0, 'status_code_retries': 0}
-        return {'connect_retries': (wanted.get('connect_retries')
-                                    or self._connect_retries),
-                'status_code_retries': (wanted.get('status_code_retries')
-                                        or self._status_code_retries)}
 
     def _check_refusal(self, url, sent):
         # keystoneauth asks for versions without any of these two, and knows
@@ -372,7 +376,9 @@ class Cloud:
             raise errors.Unauthorized('The request carries no token.')
         return self._session(
             self._user_auth(context.auth_token, context.token_info),
-            refused=_of_token(errors.Unauthorized))
+            refused=_of_token(errors.Unauthorized),
+            # Somebody waits for it, with a thread that others wait for.
+            total=self._conf[GROUP].timeout)
 
     def _session(self, auth, **kwargs):
         conf = self._conf[GROUP]
@@ -380,7 +386,8 @@ class Cloud:
             self._conf, GROUP, auth=auth, interface=conf.valid_interfaces,
             region_name=conf.region_name,
             connect_retries=conf.connect_retries,
-            status_code_retries=conf.status_code_retries, **kwargs)
+            status_code_retries=conf.status_code_retries,
+            retry_after_max=conf.retry_after_max, **kwargs)
 
     def _service_auth(self, trust_id=None):
         """Return what signs the service user in, in its project or a trust."""
@@ -603,7 +610,7 @@ def _sdk_session(name, who):
         region.set_session_constructor(
             lambda **kwargs: Session(interface=region.get_interface(),
                                      region_name=region.get_region_name(),
-                                     connect_retries=_RETRIES, **kwargs))
+                                     **kwargs))
         return region.get_session()
     except sdk_exceptions.ConfigException as exc:
         raise errors.ConfigError(f'No usable cloud: {exc}') from None

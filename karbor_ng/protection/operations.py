@@ -114,7 +114,7 @@ class Attempt:
 
 def run(tools, operation, lease):
     """Make one attempt; return when it has ended, however it did."""
-    context.RequestContext.of_operation(operation)
+    context.RequestContext.of_operation(operation, lease.sleep)
     started = time.monotonic()
     what = f'{operation.type} {operation.id}'
     LOG.info('Starting %s of checkpoint %s (attempt %s)', what,

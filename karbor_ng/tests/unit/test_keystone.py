@@ -360,50 +360,64 @@ class CloudTest(WithCloud):
 
 
 class RetriesTest(WithCloud):
-    """What is sent twice when the first answer is lost or a 503."""
+    """That sessions send through what knows about patience; see there."""
 
     def setUp(self):
         super().setUp()
-        self.session = self.user_session()
         self.url = f'{CINDER}/here/internal/volumes'
 
-    def tries(self, method, **answer):
+    def tries(self, session, method, **answer):
         self.wire.request(method, self.url, **answer)
-        self.assertRaises(exceptions.ClientException, self.session.request,
+        self.assertRaises(exceptions.ClientException, session.request,
                           '/volumes', method, endpoint_filter=VOLUMES)
         return len(self.sent(method, self.url))
 
-    def test_reading_and_deleting_are_repeated(self):
-        for method in ('GET', 'HEAD', 'DELETE'):
-            self.assertEqual(4, self.tries(method, status_code=503), method)
+    def test_each_kind_of_failure_has_its_option(self):
+        cloud = keystone.Cloud(self.conf(connect_retries=1,
+                                         status_code_retries=2))
+        session = cloud.service_session()
+        self.assertEqual(3, self.tries(session, 'GET', status_code=500))
+        self.assertEqual(2, self.tries(
+            session, 'DELETE', exc=requests.exceptions.ReadTimeout))
 
-    def test_lost_answers_to_reading_are_repeated(self):
-        self.assertEqual(4, self.tries(
-            'GET', exc=requests.exceptions.ConnectTimeout))
-
-    def test_creating_and_sending_are_not(self):
-        for method in ('POST', 'PUT', 'PATCH'):
-            self.assertEqual(1, self.tries(method, status_code=503), method)
-
-    def test_lost_answers_to_creating_are_not(self):
-        self.assertEqual(1, self.tries(
-            'POST', exc=requests.exceptions.ConnectionError))
+    def test_what_a_service_asks_for_is_cut_off(self):
+        cloud = keystone.Cloud(self.conf(retry_after_max=7))
+        self.tries(cloud.service_session(), 'GET', status_code=429,
+                   headers={'Retry-After': '3600'})
+        for (seconds,), _named in self.sleep.call_args_list:
+            self.assertTrue(7 <= seconds < 9, seconds)
 
     def test_a_clients_wish_to_repeat_creating_is_not_heard(self):
-        self.wire.post(self.url, status_code=503)
+        self.wire.post(self.url, status_code=500)
         self.assertRaises(
-            exceptions.ServiceUnavailable, self.session.post, '/volumes',
-            endpoint_filter=VOLUMES, status_code_retries=5,
-            connect_retries=5)
+            exceptions.InternalServerError, self.user_session().post,
+            '/volumes', endpoint_filter=VOLUMES, status_code_retries=5,
+            retriable_status_codes=[500], connect_retries=5)
         self.assertEqual(1, len(self.sent('POST', self.url)))
 
-    def test_fetching_our_own_token_is_repeated(self):
+    def test_a_token_that_is_lost_on_its_way_is_fetched_again(self):
         self.wire.post(f'{KEYSTONE}/auth/tokens', [
             {'exc': requests.exceptions.ConnectionError},
             {'json': token_body(),
              'headers': {'X-Subject-Token': 'our-own-secret'}}])
         session = keystone.Cloud(self.conf()).service_session()
         self.assertEqual('our-own-secret', session.get_token())
+
+    def test_no_repetition_repeats_those_below_it(self):
+        """What fetches a token inside of a request counts for itself."""
+        self.wire.post(f'{KEYSTONE}/auth/tokens', status_code=500)
+        self.assertRaises(exceptions.InternalServerError, self.get_volumes,
+                          keystone.Cloud(self.conf()).service_session())
+        self.assertEqual(4, len(self.sent('POST', KEYSTONE)))
+
+    def test_callers_of_the_api_do_not_wait_for_ever(self):
+        cloud = keystone.Cloud(self.conf(timeout=5))
+        caller = context.RequestContext(
+            auth_token='users-secret', token_info=token_body())
+        self.assertEqual(1, self.tries(
+            cloud.api_session(caller), 'GET', status_code=503,
+            headers={'Retry-After': '30'}))
+        self.sleep.assert_not_called()
 
 
 class NoCloudTest(base.BaseTestCase):
