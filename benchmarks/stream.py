@@ -193,7 +193,7 @@ def _work(folder):
     job = types.SimpleNamespace(
         operation=row, session=None, restored={},
         journal=journal.Journal(db, row, lease.Lease(
-            row.id, row.attempt, 3600, began)),
+            row.id, row.attempt, 3600, began, row.created_at)),
         provider=types.SimpleNamespace(bank=a_bank,
                                        bank_uuid=a_bank.marker()),
         tools=types.SimpleNamespace(sealer=None,

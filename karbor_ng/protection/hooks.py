@@ -18,7 +18,6 @@ from karbor_ng.protection import journal as journal_module
 from karbor_ng.protection import streams
 from karbor_ng.protection import work
 from karbor_ng.resource import Resource
-from karbor_ng.store import models
 
 LOG = logging.getLogger(__name__)
 
@@ -170,7 +169,7 @@ class Hooks:
         return True
 
     def _call(self, resource, hook, member):
-        started_at = models.utcnow()
+        started_at = self._journal.lease.now()
         saved = copy.deepcopy(member.saved)
         frame = work.Work(self.job, resource, member.plugin,
                           copy.deepcopy(member.parameters), member.bank,

@@ -18,7 +18,6 @@ from karbor_ng import errors
 from karbor_ng.protection import shared_writes
 from karbor_ng.store import checkpoints
 from karbor_ng.store import externals
-from karbor_ng.store import models
 from karbor_ng.store import operations
 from karbor_ng.store import restores
 from karbor_ng.store import steps
@@ -79,6 +78,11 @@ class Journal:
         """Run ``function(session, ...)`` that only reads."""
         return self.db.read(function, *args, **kwargs)
 
+    def has_ended(self):
+        """Return whether the operation goes on with nobody any more."""
+        row = self.read(operations.get, self.operation.id)
+        return row.state in ('done', 'failed')
+
     # Resources and steps
 
     def resources(self):
@@ -101,7 +105,8 @@ class Journal:
         """Write the end of a hook and the resource's columns as one."""
         self._shared.write(self._end_step, resource, hook, {
             'state': state, 'result': result, 'started_at': started_at,
-            'ended_at': models.utcnow(), 'attempt': self.operation.attempt},
+            'ended_at': self.lease.now(),
+            'attempt': self.operation.attempt},
             values)
 
     def _end_step(self, session, resource, hook, step, values):
@@ -135,7 +140,7 @@ class Journal:
                 'checkpoint_id': self.operation.checkpoint_id,
                 'resource_type': resource.type, 'resource_id': resource.id,
                 'label': label, 'tag': tag, 'service': kind.service,
-                'kind': kind.name,
+                'kind': kind.name, 'created_at': self.lease.now(),
                 'attempt': self.operation.attempt}), False
         if row.state == 'gone':
             row.state, row.external_id = 'intended', None

@@ -8,6 +8,7 @@ and stops well before the row's lease ends: clouds can not be fenced, so a
 worker that was paused must notice before its next call.
 """
 
+import datetime
 import threading
 import time
 
@@ -20,16 +21,31 @@ TRUSTED = 0.75
 class Lease:
     """One claimed operation's right to go on; used by many threads."""
 
-    def __init__(self, operation_id, attempt, seconds, since):
-        """:param since: ``time.monotonic()`` just before the claim"""
+    def __init__(self, operation_id, attempt, seconds, since, claimed_at):
+        """Begin with the claim.
+
+        :param since: ``time.monotonic()`` just before it
+        :param claimed_at: the same moment in the database's time
+        """
         self.operation_id = operation_id
         self.attempt = attempt
         self._trusted_seconds = seconds * TRUSTED
-        self._renewed_at = since
+        self._renewed_at = self._since = since
+        self._claimed_at = claimed_at
         self._interrupt = None
         self._hears_aborts = True
         self._wake = threading.Event()
         self._lock = threading.Lock()
+
+    def now(self):
+        """Return the database's present time, without asking it.
+
+        What the attempts at an operation write down is compared, and their
+        hosts' clocks may differ by minutes, or be set while they work. This
+        one never goes back within an attempt.
+        """
+        return self._claimed_at + datetime.timedelta(
+            seconds=time.monotonic() - self._since)
 
     def renewed(self, since):
         """The row's lease was prolonged by a statement sent at ``since``."""

@@ -53,6 +53,44 @@ class Making(verb.Verb):
                 self.bank, self.operation.project_id, self.checkpoint.id)
         return self.committed is not None
 
+    def withdraw(self):
+        """Leave nothing in the bank that no row, and no checkpoint, has.
+
+        Somebody may have deleted the checkpoint, or reset its state, while
+        this worker stood still with an object on its way.
+        """
+        try:
+            status = self.journal.read(
+                checkpoints.get, self.checkpoint.id).status
+        except errors.NotFound:
+            status = 'deleted'
+        if status == 'deleted':
+            self.bank.section(self.prefix).delete_prefix('')
+            return
+        self._withdraw_objects()
+        self._withdraw_manifest(status)
+
+    def _withdraw_objects(self):
+        known = {item['key'] for row in self.journal.resources()
+                 for item in row.objects}
+        own = f'{self.prefix}/data/{self.operation.attempt}'
+        for key in list(self.bank.keys(own)):
+            if key[len(own)] in './' and key not in known:
+                self.bank.delete(key)
+
+    def _withdraw_manifest(self, status):
+        """Take back what was committed after the operation was ended."""
+        operation = self.journal.read(operations.get, self.operation.id)
+        found = manifest.read(self.bank, self.operation.project_id,
+                              self.checkpoint.id)
+        if (operation.state == 'failed' and found is not None
+                and found['status'] != status and found['operation'] == {
+                    'id': operation.id, 'attempt': self.operation.attempt}):
+            LOG.warning('Removing the manifest of checkpoint %s, which came '
+                        'after that was given up', self.checkpoint.id)
+            self.bank.delete(manifest.key(self.operation.project_id,
+                                          self.checkpoint.id))
+
     # Finishing
 
     def is_unwanted(self, resource):
@@ -136,6 +174,7 @@ class Making(verb.Verb):
             checkpoint, self.operation, rows,
             self.journal.externals_of(self.operation.id), status,
             checkpoint.graph)
+        self.journal.lease.check_owned()
         found = manifest.write(self.bank, made)
         if self._is_aborted and found['status'] != status:
             # A worker that was given up woke up: what it committed is gone.

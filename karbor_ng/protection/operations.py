@@ -16,6 +16,7 @@ from karbor_ng import errors
 from karbor_ng import restore_targets
 from karbor_ng.protection import copy
 from karbor_ng.protection import delete
+from karbor_ng.protection import fence
 from karbor_ng.protection import hooks
 from karbor_ng.protection import journal
 from karbor_ng.protection import plugin_limits
@@ -87,7 +88,7 @@ class Attempt:
     def open_session(self):
         """:raises errors.CredentialsError: the credentials are of no use"""
         try:
-            self.session = self._open_session()
+            self.session = fence.fenced(self._open_session(), self.lease)
         except errors.TrustError as problem:
             self._give_up_trust(problem)
             raise
@@ -124,6 +125,7 @@ def run(tools, operation, lease):
         outcome = _run(tools, operation, lease)
     except errors.Fenced as lost:
         outcome = f'left to its new owner ({lost})'
+        _withdraw(tools, operation, lease)
     except errors.Stopping:
         tools.db.write(operations.hand_back, operation.id, operation.attempt)
         outcome = 'handed back'
@@ -134,6 +136,18 @@ def run(tools, operation, lease):
         outcome = 'broken'
     LOG.info('Ended %s: %s after %.1f s', what, outcome,
              time.monotonic() - started)
+
+
+def _withdraw(tools, operation, lease):
+    """Remove from the bank what came there too late to be anybody's."""
+    try:
+        attempt = Attempt(tools, operation, lease)
+        VERBS[operation.type](attempt).withdraw()
+    except Exception:
+        # "karbor-manage bank check" finds it.
+        LOG.exception('Could not remove what attempt %s at %s %s has left '
+                      'in the bank', operation.attempt, operation.type,
+                      operation.id)
 
 
 def _run(tools, operation, lease):

@@ -14,7 +14,6 @@ from karbor_ng.protection import making
 from karbor_ng.protection import work
 from karbor_ng.resource import Resource
 from karbor_ng.store import checkpoints
-from karbor_ng.store import models
 
 
 class Protect(making.Making):
@@ -124,7 +123,8 @@ class Protect(making.Making):
             return
         window = datetime.timedelta(
             seconds=self.tools.conf.consistency_window)
-        if models.utcnow() - min(ended) > window:
+        # By one clock: another host's worker may have prepared it.
+        if self.journal.lease.now() - min(ended) > window:
             again = [resource for resource, found in prepared.items()
                      if not any(step is not None and step.state == 'failed'
                                 for step in found)]

@@ -7,6 +7,7 @@ memory: an operation that this process drops is found by another one.
 """
 
 from concurrent import futures
+import datetime
 import logging
 import threading
 import time
@@ -32,6 +33,8 @@ LOG = logging.getLogger(__name__)
 
 #: Renewals in one lease.
 RENEWALS = 4
+#: Seconds until leases are tried again whose rows were locked.
+LOCKED_SECONDS = 0.25
 #: What the rows of services call this program.
 BINARY = 'karbor-protection'
 #: Seconds to wait for a renewal that goes on while the service stops.
@@ -54,6 +57,8 @@ class ProtectionService:
         self._conf = conf.protection
         self._host = conf.host
         self._db = db
+        # Not behind all those who wait for a connection.
+        self._renewals = db.beside()
         self.owner = f'{conf.host}:{uuid.uuid4()}'
         self._self = {'id': self.owner, 'binary': BINARY, 'host': conf.host,
                       'version': version.text(),
@@ -113,12 +118,31 @@ class ProtectionService:
             held.stop()
         futures.wait([future for _held, future in running.values()],
                      timeout=self._conf.graceful_shutdown_timeout)
+        self._hand_back_rest()
         self._stopped.set()
         self._renew_now.set()
         self._operations.shutdown(wait=False, cancel_futures=True)
         self._pools.shutdown()
         self._say_goodbye()
         LOG.info('Protection service %s has stopped', self.owner)
+
+    def _hand_back_rest(self):
+        """Let others go on at once with what does not come to an end here.
+
+        It hangs in a call that nobody can interrupt; what comes of that is
+        found as after a crash.
+        """
+        with self._lock:
+            running = dict(self._running)
+        for (operation_id, attempt), (held, _future) in running.items():
+            held.lose()
+            try:
+                self._db.write(operations.hand_back, operation_id, attempt)
+                LOG.warning('Operation %s did not come to a step at which it '
+                            'could stop; it is handed back', operation_id)
+            except db_exception.DBError as problem:
+                LOG.warning('Operation %s could not be handed back, its '
+                            'lease will run out: %s', operation_id, problem)
 
     def _say_goodbye(self):
         renewing = self._threads[1]
@@ -129,6 +153,8 @@ class ProtectionService:
             self._db.write(services.gone, self.owner)
         except db_exception.DBError as problem:
             LOG.warning('Our end could not be written: %s', problem)
+        if self._renewals is not self._db:
+            self._renewals.dispose()
 
     def wait_until_ready(self):
         """Return when the banks have been asked and work looked for, once."""
@@ -219,8 +245,10 @@ class ProtectionService:
                                    self.owner, self._conf.lease_seconds)
         if operation is None:
             return
-        held = lease.Lease(operation.id, operation.attempt,
-                           self._conf.lease_seconds, since)
+        seconds = self._conf.lease_seconds
+        held = lease.Lease(
+            operation.id, operation.attempt, seconds, since,
+            operation.lease_until - datetime.timedelta(seconds=seconds))
         with self._lock:
             if self._stopping.is_set():
                 held.stop()
@@ -268,33 +296,38 @@ class ProtectionService:
                 return
             self._turned_at['renew'] = time.monotonic()
             try:
-                self._renew()
-                self._db.write(services.seen, self._self)
+                has_all = self._renew()
+                self._renewals.write(services.seen, self._self)
                 pause = self._conf.lease_seconds / RENEWALS
+                if not has_all:
+                    pause = min(pause, LOCKED_SECONDS)
             except Exception:
                 # Tried again soon: leases end by themselves if it fails on.
                 LOG.exception('Renewing leases failed')
                 pause = min(pause or 1, 1)
 
     def _renew(self):
+        """Return whether nothing was in the way of any lease."""
         with self._lock:
             running = {key: held for key, (held, _) in self._running.items()}
         if not running:
-            return
+            return True
         since = time.monotonic()
-        owned = self._db.write(
+        owned = self._renewals.write(
             operations.renew, self.owner,
             {operation_id for operation_id, _attempt in running},
             self._conf.lease_seconds)
         for (operation_id, attempt), held in running.items():
             row = owned.get(operation_id)
-            if row is None or row[0] != attempt:
+            if row is None or row.attempt != attempt:
                 # It has ended a moment ago, or somebody took it over.
                 self._lose(operation_id, attempt)
-            else:
+                continue
+            if row.is_renewed:
                 held.renewed(since)
-                if row[1]:
-                    held.abort()
+            if row.abort_requested:
+                held.abort()
+        return all(row.is_renewed for row in owned.values())
 
     def _lose(self, operation_id, attempt):
         with self._lock:

@@ -58,6 +58,14 @@ class Verb:
         """
         return self.finish(ABORTED)
 
+    def withdraw(self):
+        """Remove what this attempt wrote to a bank after it was lost.
+
+        Called once all threads of an attempt have ended that found somebody
+        else to own the operation. Without a lease only that may be touched
+        which nobody can have any use for.
+        """
+
     @property
     def prefix(self):
         """Where the checkpoint lies in the bank."""

@@ -16,6 +16,7 @@ import requests.exceptions
 
 from karbor_ng import errors
 from karbor_ng.plugins import api
+from karbor_ng.protection import fence
 from karbor_ng.protection import streams
 
 LOG = logging.getLogger(__name__)
@@ -153,13 +154,15 @@ class Work:
         row, known = self.journal.intend(self.resource, label, kind)
         if row.external_id is not None:
             return row.external_id
-        external_id = self._find(kind, row.tag) if known else None
-        if external_id is None:
-            external_id = self._create(create, kind, row.tag)
+        external_id = None
         try:
+            external_id = self._find(kind, row.tag) if known else None
+            if external_id is None:
+                external_id = self._create(create, kind, row.tag)
             self.journal.exists(row.id, external_id)
-        except errors.Fenced:
-            self._undo(label, kind, external_id)
+        except Exception:
+            if self.journal.lease.is_lost:
+                self._undo(label, kind, external_id)
             raise
         return external_id
 
@@ -168,6 +171,8 @@ class Work:
         try:
             return create(tag)
         except Exception:
+            if self.journal.lease.is_lost:
+                raise
             # The answer may have been lost after the cloud did it.
             found = self._find_quietly(kind, tag)
             if found is None:
@@ -191,14 +196,37 @@ class Work:
     def _undo(self, label, kind, external_id):
         """Remove what we made while the operation was taken from us.
 
-        Unless its new owner found and adopted it, or may yet do so.
+        Unless its new owner found and adopted it, or may yet do so. Whoever
+        creates after that owner looked for the last time comes here later,
+        and finds how it ended.
+
+        :param external_id: what we know to have made; None where a request
+            may have arrived all the same
         """
         row = self.journal.external(self.resource, label)
-        if row is None or row.external_id in (None, external_id):
+        if row is None or (row.state == 'intended'
+                           and not self.journal.has_ended()):
             return
-        LOG.warning('Removing %s %s of %s: another worker made its own',
-                    kind.name, external_id, self.resource)
-        kind.remove(self.session, external_id)
+        session = fence.unfenced(self.session)
+        kept = row.external_id if row.state == 'exists' else None
+        found = {external_id, *kind.find(session, row.tag, self.resource)}
+        for late in found - {None, kept}:
+            LOG.warning('Removing %s %s of %s: it was made after another '
+                        'worker had taken over', kind.name, late,
+                        self.resource)
+            self._remove_late(kind, session, late)
+
+    def _remove_late(self, kind, session, external_id):
+        """Remove a thing without a lease to wait with."""
+        deadline = time.monotonic() + TEMPORARY_SECONDS
+        pause = 0.5
+        while not kind.remove(session, external_id):
+            if time.monotonic() > deadline:
+                raise errors.Timeout(
+                    f'{kind.name} {external_id} is still there after '
+                    f'{TEMPORARY_SECONDS} seconds')
+            time.sleep(min(pause, self.plugin.poll_interval))
+            pause *= 1.5
 
     def discard(self, external):
         if isinstance(external, str):

@@ -5,6 +5,7 @@
 All comparisons of lease times use the database's clock.
 """
 
+import dataclasses
 import datetime
 
 import sqlalchemy as sa
@@ -166,9 +167,13 @@ def _is_next():
 def claim(session, operation_id, owner, lease_seconds):
     """Make the operation this owner's; return it, or None if it is taken.
 
-    The attempt grows by one; a take-over after a lost lease is counted.
+    The attempt grows by one; a take-over after a lost lease is counted. What
+    is locked at the moment counts as taken: a worker may stand still in the
+    middle of a transaction, and nobody shall stand still with it.
     """
     now = store_session.now(session)
+    if not _unlocked(session, Operation.id == operation_id, _is_free(now)):
+        return None
     values = {
         # Before the state, which it asks for (see query.change).
         'resume_count': sa.case((Operation.state == 'running',
@@ -179,7 +184,7 @@ def claim(session, operation_id, owner, lease_seconds):
         'attempt': Operation.attempt + 1,
         'started_at': sa.func.coalesce(
             Operation.started_at,
-            sa.literal(models.utcnow(), type_=models.Time)),
+            sa.literal(now, type_=models.Time)),
     }
     if not query.change(session, Operation, values,
                         Operation.id == operation_id, _is_free(now)):
@@ -187,23 +192,52 @@ def claim(session, operation_id, owner, lease_seconds):
     return session.get(Operation, operation_id, populate_existing=True)
 
 
+@dataclasses.dataclass(frozen=True)
+class Renewal:
+    """What became of one lease.
+
+    :ivar is_renewed: not if somebody has locked its row for the moment
+    """
+
+    attempt: int
+    abort_requested: bool
+    is_renewed: bool
+
+
+def _unlocked(session, *conditions):
+    """Lock what nobody else has locked; return the ids.
+
+    Where the database has such locks; SQLite lets one write at a time.
+    """
+    return session.execute(
+        sa.select(Operation.id).where(*conditions)
+        .order_by(Operation.id).with_for_update(skip_locked=True)
+    ).scalars().all()
+
+
 def renew(session, owner, operation_ids, lease_seconds):
     """Prolong the leases of operations with one UPDATE.
 
+    Those that are locked are left out, and not waited for: one transaction
+    that hangs shall not cost the leases of all others. Come back for them
+    soon.
+
     :param operation_ids: what the owner is working on; a lease on anything
         else that it once claimed must run out, so that somebody goes on
-    :return: ``{operation id: (attempt, abort_requested)}`` of those that
-        still are the owner's
+    :return: ``{operation id: Renewal}`` of those that still are the owner's
     """
     until = (store_session.now(session)
              + datetime.timedelta(seconds=lease_seconds))
     mine = (Operation.id.in_(tuple(operation_ids)), Operation.owner == owner,
             Operation.state == 'running')
-    query.change(session, Operation, {'lease_until': until}, *mine)
+    renewed = _unlocked(session, *mine)
+    query.change(session, Operation, {'lease_until': until},
+                 Operation.id.in_(renewed))
     rows = session.execute(sa.select(
         Operation.id, Operation.attempt,
         Operation.abort_requested).where(*mine))
-    return {row.id: (row.attempt, row.abort_requested) for row in rows}
+    return {row.id: Renewal(row.attempt, row.abort_requested,
+                            row.id in renewed) for row in rows}
 
 
 def guard(session, operation_id, attempt):

@@ -15,6 +15,7 @@ from karbor_ng.protection import manifest
 from karbor_ng.protection import protect
 from karbor_ng.protection import verb
 from karbor_ng.store import externals
+from karbor_ng.store import models
 from karbor_ng.store import operations
 from karbor_ng.store import restores
 from karbor_ng.tests.unit.protection import test_bank_import
@@ -298,7 +299,8 @@ class LeaseTest(base.BaseTestCase):
 
     def setUp(self):
         super().setUp()
-        self.lease = lease.Lease('o', 1, 60, time.monotonic())
+        self.lease = lease.Lease('o', 1, 60, time.monotonic(),
+                                 models.utcnow())
 
     def test_an_abort_interrupts_until_it_is_dealt_with(self):
         self.lease.abort()

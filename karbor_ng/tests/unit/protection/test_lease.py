@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The lease: what interrupts, and when the worker stops to trust itself."""
 
+import datetime
 import threading
 import time
 from unittest import mock
@@ -11,16 +12,25 @@ from oslotest import base
 from karbor_ng import errors
 from karbor_ng.protection import lease
 
+NOON = datetime.datetime(2030, 1, 1, 12, tzinfo=datetime.timezone.utc)
+
 
 class LeaseTest(base.BaseTestCase):
 
     def make(self, seconds=60):
-        return lease.Lease('op', 1, seconds, time.monotonic())
+        return lease.Lease('op', 1, seconds, time.monotonic(), NOON)
 
     def test_fresh_lease_lets_work(self):
         held = self.make()
         held.check()
         self.assertFalse(held.is_lost)
+
+    def test_time_is_that_of_the_claim_and_what_has_passed_since(self):
+        held = self.make()
+        with mock.patch.object(time, 'monotonic',
+                               return_value=held._since + 90):
+            self.assertEqual(NOON + datetime.timedelta(seconds=90),
+                             held.now())
 
     def test_not_trusted_to_its_end(self):
         held = self.make(60)

@@ -22,6 +22,7 @@ from karbor_ng.protection import lease
 from karbor_ng.protection import streams
 from karbor_ng.protection import work
 from karbor_ng.resource import Resource
+from karbor_ng.store import models
 from karbor_ng.store import operations
 from karbor_ng.store import streams as rows
 from karbor_ng.tests import fixtures
@@ -97,7 +98,8 @@ class StreamsTestCase(fixtures.DatabaseTest):
 
     def claimed(self, operation_id):
         """Claim an operation as the next worker; return its journal."""
-        held = lease.Lease(operation_id, 0, 600, time.monotonic())
+        held = lease.Lease(operation_id, 0, 600, time.monotonic(),
+                           models.utcnow())
         # So that it can be claimed again at once.
         row = self.write(operations.claim, operation_id, 'worker', -1)
         return journal.Journal(self.db, row, held)

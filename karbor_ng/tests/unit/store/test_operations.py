@@ -20,6 +20,8 @@ BANK = '0c6e1a52-3bcb-44a3-9d4e-1a5b4bb9a6f1'
 BANKS = {fixtures.PROVIDER: BANK}
 #: Seconds of a lease that outlives a test, and of one that does not.
 LONG, SHORT = 60, 0.05
+#: What becomes of a lease of a first attempt.
+HELD = operations.Renewal(1, False, True)
 
 
 class OperationTest(fixtures.DatabaseTest):
@@ -366,7 +368,7 @@ class RenewTest(OperationTest):
         foreign = self.operation()
         self.claim(foreign, 'other', 1)
         until = self.get(foreign).lease_until
-        self.assertEqual({first: (1, False), second: (1, False)},
+        self.assertEqual({first: HELD, second: HELD},
                          self.write(operations.renew, 'mine',
                                     [first, second, foreign], LONG))
         for operation_id in (first, second):
@@ -380,7 +382,7 @@ class RenewTest(OperationTest):
         self.claim(operation_id)
         self.write(query.change, models.Operation, {'abort_requested': True},
                    models.Operation.id == operation_id)
-        self.assertEqual({operation_id: (1, True)},
+        self.assertEqual({operation_id: operations.Renewal(1, True, True)},
                          self.write(operations.renew, 'worker',
                                     [operation_id], LONG))
 
@@ -413,7 +415,7 @@ class RenewTest(OperationTest):
         self.claim(kept, 'mine', 1)
         self.claim(dropped, 'mine', 1)
         until = self.get(dropped).lease_until
-        self.assertEqual({kept: (1, False)},
+        self.assertEqual({kept: HELD},
                          self.write(operations.renew, 'mine', [kept], LONG))
         self.assertEqual(until, self.get(dropped).lease_until)
 
