@@ -124,6 +124,10 @@ class Conversion:
         index = self._old.index(checkpoint_id)
         if index.get('status') == 'deleted':
             return None
+        if index.get('id') != checkpoint_id:
+            raise errors.BankError(
+                f'Its index is that of {index.get("id")}: somebody moved '
+                f'it.')
         if index.get('provider_id') != self._provider.id:
             raise errors.Conflict(
                 f'It was made by provider {index.get("provider_id")}, not '

@@ -5,7 +5,8 @@
 A key is a path below the directory. An object is written to a file of its
 own in ``.tmp``, synced, and then linked or renamed to its place, so that its
 place only ever holds whole objects. Paths are bytes here, so that neither
-order nor names depend on the locale.
+order nor names depend on the locale. Symbolic links, which others may have
+put there, are never followed below the bank's directory.
 """
 
 import contextlib
@@ -49,6 +50,8 @@ ADVICE = {
     errno.ENOTEMPTY: 'the bank has keys below this one, so it can not be a '
                      'key itself',
     errno.ENOTDIR: 'a part of its path is a key itself, or a file',
+    errno.ELOOP: 'a part of its path is a symbolic link, which no bank has: '
+                 'somebody put it there; remove it',
 }
 #: Network file systems report these while their server is away.
 PASSING = {errno.ESTALE, errno.ETIMEDOUT, errno.EINTR, errno.EAGAIN,
@@ -114,7 +117,7 @@ class FilesystemBank(driver.BankDriver):
         path = self._path(key)
         with _explained(key):
             try:
-                with open(path, 'rb') as file:
+                with open(path, 'rb', opener=self._open) as file:
                     return file.read()
             except (FileNotFoundError, NotADirectoryError,
                     IsADirectoryError):
@@ -124,7 +127,8 @@ class FilesystemBank(driver.BankDriver):
         path = self._path(key)
         with _explained(key):
             try:
-                return max(0, time.time() - os.stat(path).st_mtime)
+                self._refuse_links(os.path.dirname(path))
+                return max(0, time.time() - os.lstat(path).st_mtime)
             except (FileNotFoundError, NotADirectoryError):
                 raise errors.NotFound(f'The bank has no "{key}".') from None
 
@@ -132,8 +136,9 @@ class FilesystemBank(driver.BankDriver):
         first = prefix.encode()
         # Only this directory can have keys with the prefix.
         directory = first[:first.rfind(b'/') + 1]
-        self._path((directory + b'x').decode())
+        path = self._path((directory + b'x').decode())
         with _explained(prefix):
+            self._refuse_links(os.path.dirname(path))
             found = self._walk(directory, first, (after or '').encode())
             return [name.decode() for name in itertools.islice(found, limit)]
 
@@ -141,6 +146,7 @@ class FilesystemBank(driver.BankDriver):
         path = self._path(key)
         with _explained(key):
             try:
+                self._refuse_links(os.path.dirname(path))
                 os.unlink(path)
             except (FileNotFoundError, NotADirectoryError,
                     IsADirectoryError):
@@ -157,8 +163,30 @@ class FilesystemBank(driver.BankDriver):
             raise errors.BankError(f'"{key}" can not be a key of the bank.')
         return os.path.join(self._root, *parts)
 
+    def _open(self, path, flags):
+        """Open an object, but neither a link nor what is no file."""
+        self._refuse_links(os.path.dirname(path))
+        # Whoever opens a pipe would wait for a writer.
+        descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise FileNotFoundError(path)
+        return descriptor
+
+    def _refuse_links(self, directory):
+        """Make sure that no part of a path below the root is a link.
+
+        :raises OSError: ``ELOOP``
+        """
+        while len(directory) > len(self._root):
+            if os.path.islink(directory):
+                raise OSError(errno.ELOOP, os.strerror(errno.ELOOP),
+                              directory)
+            directory = os.path.dirname(directory)
+
     def _put(self, key, path, data, if_absent):
         directory = os.path.dirname(path)
+        self._refuse_links(directory)
         _make_directory(directory)
         temporary = self._write(data)
         try:
@@ -174,6 +202,7 @@ class FilesystemBank(driver.BankDriver):
     def _write(self, data):
         """Return the path of a new, synced file with the data."""
         directory = os.path.join(self._root, TEMPORARY)
+        self._refuse_links(directory)
         _make_directory(directory)
         path = os.path.join(directory, secrets.token_hex(16).encode())
         try:
@@ -192,12 +221,13 @@ class FilesystemBank(driver.BankDriver):
         try:
             os.link(temporary, path)
         except FileExistsError:
-            if os.path.isdir(path):
+            there = os.lstat(path)
+            if stat.S_ISDIR(there.st_mode):
                 raise IsADirectoryError(
                     errno.EISDIR, os.strerror(errno.EISDIR), path) from None
             # Over a network the answer to the first link may have been lost
             # and the call repeated below us: then it is our own file.
-            if not os.path.samefile(temporary, path):
+            if not os.path.samestat(os.lstat(temporary), there):
                 raise errors.Exists(
                     f'The bank already has "{key}".') from None
 
@@ -262,11 +292,14 @@ class FilesystemBank(driver.BankDriver):
             if self._swept_at is not None and now - self._swept_at < STALE:
                 return
             self._swept_at = now
+        directory = os.path.join(self._root, TEMPORARY)
+        self._refuse_links(directory)
         with contextlib.suppress(FileNotFoundError), os.scandir(
-                os.path.join(self._root, TEMPORARY)) as entries:
+                directory) as entries:
             for entry in entries:
                 with contextlib.suppress(FileNotFoundError):
-                    if entry.stat().st_mtime < time.time() - STALE:
+                    found = entry.stat(follow_symlinks=False)
+                    if found.st_mtime < time.time() - STALE:
                         os.unlink(entry.path)
                         LOG.info('Removed %s, left by a dead process',
                                  os.fsdecode(entry.path))

@@ -34,6 +34,25 @@ IN_ORDER = [
     'e\u0301', 'z', '\u00e9', '\u0434/\u043a', '\u20ac', '\uff5e',
     '\U0001f600/x', '\U0001f601',
 ]
+#: Keys of the bank that one might take for each other, or for something else:
+#: by another form of Unicode, by decoding, as a path, a query, a header.
+ALIKE = [
+    'a/\u00e9', 'a/e\u0301', 'a/\ufb01', 'a/fi', 'a/\u212b', 'a/\u00c5',
+    'a/k', 'a/K', 'a/\u212a', 'a/a b', 'a/a+b', 'a/a%20b', 'a/a%2520b',
+    'a/b', 'a%2Fb', 'a%2fb', 'a\\b', 'a/%2e%2e/b', 'a/%2E%2E%2Fb', 'a/x..',
+    'a/%00', 'a/x..\\..\\b', 'a/b;c', 'a/b?c',
+    'a/b#c', 'a/b&c', 'a/b=c', 'a/%', 'a/%%', 'a/%0d%0aX: y', 'a/~', 'a/~root',
+    'a/$(x)', 'a/`x`', "a/'--", 'a/"', 'a/*', 'a/\u202eb', 'a/\u2028b',
+    'a/\u200bb', 'a/ b', 'a/b ', 'a/ ', 'a/con', 'a/NUL', 'a/x:y', 'a/-rf',
+    'http:/a', 'a/\ufeffb',
+]
+#: What can be no key, whoever asks for it.
+NO_KEYS = [
+    '', '/', 'a/', '/a', 'a//b', '.', '..', '../a', 'a/..', 'a/../b', 'a/./b',
+    'a/.hidden', '.tmp/x', 'a/...', 'a\0b', 'a\nb', 'a\r\nX-Y: z', 'a\x7fb',
+    'a\x85b', 'a\x1b[2Jb', '\ud800', 'a\ufffe', 'a/' + 'k' * 256,
+    '\u20ac' * 86, '/'.join(['k' * 200] * 6), 'k/' * 600,
+]
 
 
 def conf_with(**groups):
@@ -233,6 +252,20 @@ class DriverContract:
         self.assertEqual(keys, self.driver.list(''))
         self.assertEqual(keys[0].encode(), self.driver.get(keys[0]))
 
+    def test_keys_that_look_alike_are_different(self):
+        self.assertEqual(len(ALIKE), len(set(ALIKE)))
+        self.put_all(ALIKE)
+        self.assertEqual(sorted(ALIKE, key=str.encode), self.driver.list(''))
+        for key in ALIKE:
+            self.assertEqual(key.encode(), self.driver.get(key))
+        gone = ALIKE[::2]
+        for key in gone:
+            self.driver.delete(key)
+        for key in gone:
+            self.assertRaises(errors.NotFound, self.driver.get, key)
+        self.assertEqual(sorted(set(ALIKE) - set(gone), key=str.encode),
+                         self.driver.list(''))
+
     def test_listing_is_in_the_order_of_bytes(self):
         self.assertEqual(IN_ORDER, sorted(IN_ORDER, key=str.encode))
         shuffled = random.Random(7).sample(IN_ORDER, len(IN_ORDER))
@@ -324,6 +357,38 @@ class BankContract:
         for key in ('../a', '/x', '', 'x/../../a'):
             self.assertRaises(errors.BankError, section.get, key)
             self.assertRaises(errors.BankError, section.put, key, b'')
+
+    def test_what_can_be_no_key(self):
+        """It is refused before any place is asked, whatever is wanted."""
+        inner = self.bank.section('a')
+        self.bank.put('a/b', b'ours')
+        for key in NO_KEYS:
+            for section in (self.bank, inner):
+                for verb, *arguments in (
+                        (section.get,), (section.delete,), (section.age,),
+                        (section.put, b'x'), (section.put, b'x', True),
+                        (section.put_json, {}), (section.get_json,),
+                        (section.write_stream, [b'x'])):
+                    self.assertRaises(errors.BankError, verb, key,
+                                      *arguments)
+                if key:
+                    self.assertRaises(errors.BankError,
+                                      section.delete_prefix, key)
+                    self.assertRaises(errors.BankError, section.section, key)
+            self.assertRaises(errors.BankError, self.bank.check,
+                              [bank_module.ObjectInfo(key, 1, '')])
+        self.assertEqual(['a/b'], self.bank.list())
+
+    def test_any_text_becomes_a_component_of_its_own(self):
+        """Ids come from clouds, and from what users ask for."""
+        texts = [*ALIKE, *NO_KEYS, '%', '%2F', '../../x', 'x' * 10_000]
+        components = [bank_module.component(text) for text in texts]
+        self.assertEqual(len(set(texts)), len(set(components)))
+        for text, component in zip(texts, components, strict=True):
+            self.assertNotIn('/', component)
+            self.bank.section('a').put(f'{component}/x', text.encode(
+                'utf-8', 'surrogatepass'))
+        self.assertEqual(len(texts), len(self.bank.list('a/', limit=1000)))
 
     def test_sections_list_in_pages(self):
         section = self.bank.section('s')

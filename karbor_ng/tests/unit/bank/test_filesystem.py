@@ -138,6 +138,75 @@ class FilesystemBankTest(contracts.DriverContract, contracts.BankContract,
         self.driver.put('a', b'')
         self.assertEqual(['a'], bank.Bank(self.driver).list())
 
+    def plant(self, place, target):
+        """Put a link into the bank's directory, as others might."""
+        path = self.root / place
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.symlink_to(target)
+
+    def outside(self):
+        """Return a directory outside the bank, with a file in it."""
+        folder = self.path / 'outside'
+        (folder / 'b').mkdir(parents=True)
+        for name in ('x', 'b/x'):
+            (folder / name).write_bytes(b'secret')
+        return folder
+
+    def assert_refused(self, key, *verbs):
+        for verb, *arguments in verbs or (
+                (self.driver.get,), (self.driver.age,),
+                (self.driver.delete,), (self.driver.put, b'evil'),
+                (self.driver.put, b'evil', True)):
+            problem = self.assertRaises(errors.BankError, verb, key,
+                                        *arguments)
+            self.assertIn('symbolic link', str(problem))
+
+    def test_links_to_directories_are_not_followed(self):
+        folder = self.outside()
+        self.plant('a/link', folder)
+        self.plant('in', self.root / 'a')
+        self.driver.put('a/x', b'own')
+        for key in ('a/link/x', 'a/link/b/x', 'a/link/new/y', 'in/x'):
+            self.assert_refused(key)
+        self.assert_refused('a/link/', (self.driver.list,))
+        self.assertEqual(['a/x'], self.driver.list(''))
+        self.assertEqual(['b', 'x'], sorted(os.listdir(folder)))
+        self.assertEqual(b'secret', (folder / 'b/x').read_bytes())
+
+    def test_links_to_files_are_not_followed(self):
+        folder = self.outside()
+        self.plant('a/x', folder / 'x')
+        self.assert_refused('a/x', (self.driver.get,))
+        self.assertRaises(errors.Exists, self.driver.put, 'a/x', b'own', True)
+        self.driver.put('a/x', b'own')
+        self.assertEqual(b'own', self.driver.get('a/x'))
+        self.assertEqual(b'secret', (folder / 'x').read_bytes())
+        self.driver.delete('a/x')
+        self.plant('a/x', folder / 'x')
+        self.driver.delete('a/x')
+        self.assertEqual(b'secret', (folder / 'x').read_bytes())
+        self.assertEqual([], self.driver.list(''))
+
+    def test_a_link_instead_of_the_place_of_temporary_files(self):
+        folder = self.outside()
+        os.utime(folder / 'x', (0, 0))
+        self.plant('.tmp', folder)
+        self.assert_refused('a/b', (self.driver.put, b'x'))
+        self.assertEqual(['b', 'x'], sorted(os.listdir(folder)))
+
+    def test_the_bank_itself_may_lie_behind_a_link(self):
+        (self.path / 'elsewhere').mkdir()
+        self.root.symlink_to(self.path / 'elsewhere')
+        self.driver.put('a/b', b'x')
+        self.assertEqual(b'x', self.driver.get('a/b'))
+        self.assertEqual(['a/b'], self.driver.list(''))
+
+    def test_nobody_waits_for_a_pipe(self):
+        self.root.mkdir()
+        os.mkfifo(self.root / 'a')
+        self.assertRaises(errors.NotFound, self.driver.get, 'a')
+        self.assertEqual([], self.driver.list(''))
+
     def test_failing_disks_are_explained(self):
         for number, word in ((errno.ENOSPC, 'disk is full'),
                              (errno.EDQUOT, 'quota'),

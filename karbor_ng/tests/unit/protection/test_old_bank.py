@@ -218,6 +218,7 @@ class RefusalTest(OldBankTestCase):
                 ({'version': '1.0'}, 'version'),
                 ({'provider_id': fixtures.PROVIDER}, fixtures.PROVIDER),
                 ({'status': 'protecting'}, 'not finished'),
+                ({'id': fixtures.PROVIDER}, 'somebody moved it'),
                 ({'timestamp': 'now'}, 'damaged'),
                 ({'protection_plan': {}}, 'damaged'),
                 ({'resource_graph': '[]'}, 'damaged')):
