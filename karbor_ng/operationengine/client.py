@@ -112,7 +112,7 @@ class EngineClient:
                 'scheduled_operation.operation_definition.plan_id can not '
                 'change: make a scheduled operation for the other plan.')
         if 'is_enabled' in values:
-            values['disabled_reason'] = None
+            values.update(disabled_reason=None, disabled_at=None)
         if (values.get('is_enabled') and self._delegation.is_needed
                 and not self._db.read(scheduled_operations.has_trust,
                                       row.id)):

@@ -53,15 +53,21 @@ def take(session, steps):
         return 0
     # A trigger that was changed, or changed for another, can be due at a
     # time that has had its run.
-    taken = runs.of_triggers(session, list(won), min(
-        time for times in won.values() for time in times))
-    # What was made later was not there when it was due.
+    first = min(time for times in won.values() for time in times)
+    taken = runs.of_triggers(session, list(won), first)
     due = [(one, time)
-           for one in scheduled_operations.enabled_of(session, list(won))
+           for one in scheduled_operations.firing_of(session, list(won),
+                                                     first)
            for time in won[one.trigger_id]
-           if time >= one.created_at and (one.id, time) not in taken]
+           if _was_there(one, time) and (one.id, time) not in taken]
     runs.create(session, due)
     return len(due)
+
+
+def _was_there(one, time):
+    """Return whether it was to be started at a time that has come."""
+    return one.created_at <= time and (one.disabled_at is None
+                                       or time <= one.disabled_at)
 
 
 def catch_up(session, types, trigger_id):

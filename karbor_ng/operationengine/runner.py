@@ -130,10 +130,11 @@ class Runner:
         """Return state and reason of a run that must not start, or None."""
         if row is None:
             return 'skipped', 'The scheduled operation was deleted meanwhile.'
+        if row.disabled_reason:
+            return 'failed', row.disabled_reason
         if not row.is_enabled:
             return 'skipped', ('The scheduled operation was disabled '
-                               f'meanwhile. {row.disabled_reason or ""}'
-                               .strip())
+                               'meanwhile.')
         late = (now - run.planned_at).total_seconds()
         window = self._window(known[row.trigger_id])
         if late > window:

@@ -173,6 +173,10 @@ class Checkpoint(Base):
     #: whose data it has
     copied_from = _id()
     data_time = sa.Column(Time)
+    #: grows with each change of the status, with which all that is shown of
+    #: a checkpoint and its resources stays as it is, unless work is going on
+    revision = sa.Column(sa.Integer, nullable=False, default=0,
+                         server_default='0')
 
 
 class CheckpointResource(Base):
@@ -541,6 +545,9 @@ class ScheduledOperation(Base):
     trust_id = sa.Column(exact(64), sa.ForeignKey('trusts.id'))
     created_at = sa.Column(Time, nullable=False, default=utcnow)
     updated_at = sa.Column(Time)
+    #: since when there is a disabled_reason, by the database's time: what was
+    #: due by then has its runs
+    disabled_at = sa.Column(Time)
 
 
 class ScheduledOperationRun(Base):

@@ -95,14 +95,22 @@ def _using(session, condition, limit):
         .limit(limit)).scalars().all()
 
 
-def enabled_of(session, trigger_ids):
-    """Return enabled ones of triggers: id, project, trigger, creation."""
+def firing_of(session, trigger_ids, since):
+    """Return what triggers start, or started at some time since then.
+
+    That are the enabled ones, and those whose trust ended later: see
+    ``disabled_at``, which is None for the others.
+
+    :return: id, project, trigger, creation, and ``disabled_at``
+    """
     return session.execute(
         sa.select(ScheduledOperation.id, ScheduledOperation.project_id,
                   ScheduledOperation.trigger_id,
-                  ScheduledOperation.created_at)
+                  ScheduledOperation.created_at,
+                  ScheduledOperation.disabled_at)
         .where(ScheduledOperation.trigger_id.in_(trigger_ids),
-               ScheduledOperation.is_enabled.is_(True))).all()
+               sa.or_(ScheduledOperation.is_enabled.is_(True),
+                      ScheduledOperation.disabled_at >= since))).all()
 
 
 def by_ids(session, ids):

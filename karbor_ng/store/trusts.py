@@ -97,7 +97,8 @@ def leftovers(session, idle_seconds, limit):
 def give_up(session, trust_id, reason):
     """Disable all that uses a trust which Keystone accepts no more.
 
-    Return the ids of what was enabled until now.
+    Return the ids of what was enabled until now. What was due by now has its
+    runs nevertheless, which say why they fail.
     """
     lock(session, trust_id)
     query.change(session, Trust, {'state': 'broken', 'reason': reason},
@@ -109,5 +110,6 @@ def give_up(session, trust_id, reason):
         .order_by(ScheduledOperation.id)).scalars().all()
     query.change(session, ScheduledOperation,
                  {'is_enabled': False, 'disabled_reason': reason,
+                  'disabled_at': store_session.now(session),
                   'updated_at': models.utcnow()}, *mine)
     return ids

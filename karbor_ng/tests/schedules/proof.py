@@ -163,6 +163,8 @@ class _Outcomes:
                        f'{row.state}: {problem} ({row.reason})')
 
     def _problem(self, row):
+        if row.state == 'failed' and row.reason == worlds.NO_TRUST:
+            return self._of_skipped(row)
         if row.state in ('succeeded', 'failed'):
             return self._of_made(row)
         if row.operations or row.checkpoint_id:

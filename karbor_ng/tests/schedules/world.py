@@ -21,7 +21,9 @@ from karbor_ng import keystone
 from karbor_ng.operationengine import service
 from karbor_ng.store import models
 from karbor_ng.store import plans
+from karbor_ng.store import scheduled_operations
 from karbor_ng.store import session as store_session
+from karbor_ng.store import trusts
 from karbor_ng.tests import fixtures as small
 from karbor_ng.tests.schedules import faults
 from karbor_ng.tests.schedules import patterns
@@ -40,6 +42,7 @@ MINUTE = datetime.timedelta(minutes=1)
 OF_ENGINES = {'lost': 0.006, 'killed': 0.006, 'deadlock': 0.004,
               'pause': 0.06}
 OF_USERS = {'deadlock': 0.02, 'pause': 0.04}
+NO_TRUST = 'The trust has ended.'
 _UNENDED = ('queued', 'running')
 
 Operation = models.Operation
@@ -275,7 +278,7 @@ class World(fixtures.Fixture):
             self.dice.choice((
                 self._change_trigger, self._change_trigger,
                 self._change_trigger, self._rename, self._switch,
-                self._switch, self._move, self._delete))()
+                self._switch, self._lose_trust, self._move, self._delete))()
 
     def _ask(self, method, path, project_id, **body):
         """Return the answer, or None where it refuses."""
@@ -362,6 +365,13 @@ class World(fixtures.Fixture):
         self._change(lambda project_id, trigger_id, is_enabled: (
             trigger_id, not is_enabled))
 
+    def _lose_trust(self):
+        """Let Keystone accept a trust no more, as a worker finds out."""
+        row_id, project_id, versions = self._one_schedule()
+        trust_id = self._id().hex
+        if self._users.write(_refuse_trust, row_id, project_id, trust_id):
+            versions.append((self._users.moment, versions[-1][1], False))
+
     def _move(self):
         """Give something another trigger."""
         def other(project_id, _trigger_id, is_enabled):
@@ -427,6 +437,13 @@ def _in_order(things):
 def _hurry(connection, _record):
     """Nobody wants the files of this world back after a power failure."""
     connection.execute('PRAGMA synchronous = OFF')
+
+
+def _refuse_trust(session, row_id, project_id, trust_id):
+    trusts.add(session, trust_id, 'user', project_id)
+    scheduled_operations.get(session, row_id).trust_id = trust_id
+    session.flush()
+    return trusts.give_up(session, trust_id, NO_TRUST)
 
 
 def _unended(session):

@@ -14,6 +14,7 @@ from karbor_ng.operationengine import client
 from karbor_ng.store import runs
 from karbor_ng.store import session as store_session
 from karbor_ng.store import triggers as rows
+from karbor_ng.store import trusts
 from karbor_ng.tests import fixtures
 from karbor_ng.tests.unit.operationengine import environment
 from karbor_ng.tests.unit.operationengine.environment import HOUR
@@ -60,6 +61,33 @@ class FiringTest(environment.EngineTest):
         self.update(row, is_enabled=True)
         self.schedules.turn(HOUR)
         self.assertEqual([3], self.planned())
+
+    def test_what_was_due_fails_when_its_trust_has_ended(self):
+        row = self._with_trust()
+        self.pass_by(2 * HOUR + MINUTE)
+        self.write(trusts.give_up, 'trust', 'The trust was revoked.')
+        self.schedules.turn(HOUR)
+        found = self.schedules.runs(row)
+        self.assertEqual(
+            [(START + HOUR, 'failed', 'The trust was revoked.'),
+             (START + 2 * HOUR, 'failed', 'The trust was revoked.')],
+            [(run.planned_at, run.state, run.reason) for run in found])
+        self.update(row, is_enabled=True)
+        self.schedules.turn(HOUR)
+        self.assertEqual([1, 2, 4], self.planned(row))
+
+    def test_enabling_finds_what_was_due_before_the_trust_ended(self):
+        row = self._with_trust()
+        self.pass_by(HOUR)
+        self.write(trusts.give_up, 'trust', 'The trust was revoked.')
+        self.pass_by(HOUR)
+        self.update(row, is_enabled=True)
+        self.schedules.turn(HOUR)
+        self.assertEqual([1, 3], self.planned(row))
+
+    def _with_trust(self):
+        self.write(trusts.add, 'trust', 'user', fixtures.PROJECT)
+        return self.schedules.add(trust_id='trust')
 
     def test_what_is_deleted_was_due(self):
         self.pass_by(2 * HOUR)

@@ -144,9 +144,16 @@ class StartTest(environment.EngineTest):
     def test_what_was_disabled_meanwhile_is_skipped(self):
         row, engine = self._due()
         self.write(scheduled_operations.update, row.id, fixtures.PROJECT,
+                   {'is_enabled': False})
+        engine.turn()
+        self.refused(row, 'skipped', 'disabled meanwhile.')
+
+    def test_what_has_no_trust_any_more_fails(self):
+        row, engine = self._due()
+        self.write(scheduled_operations.update, row.id, fixtures.PROJECT,
                    {'is_enabled': False, 'disabled_reason': 'No trust.'})
         engine.turn()
-        self.refused(row, 'skipped', 'No trust.')
+        self.refused(row, 'failed', 'No trust.')
 
     def test_engines_at_once_start_each_once(self):
         for number in range(10):

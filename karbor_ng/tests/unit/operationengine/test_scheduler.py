@@ -124,7 +124,7 @@ class SchedulerTest(environment.EngineTest):
 
     def test_death_before_the_commit_changes_nothing(self):
         row = self.schedules.add()
-        with mock.patch.object(scheduled_operations, 'enabled_of',
+        with mock.patch.object(scheduled_operations, 'firing_of',
                                side_effect=KeyboardInterrupt):
             self.assertRaises(KeyboardInterrupt, self.tick, START + HOUR)
         self.assertEqual(START + HOUR, self.schedules.next_run())

@@ -2,11 +2,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """An engine and a protection service together: from due to the end."""
 
+import fixtures as library
+
 from karbor_ng import errors
 from karbor_ng.operationengine import service
 from karbor_ng.store import query
 from karbor_ng.store import runs
 from karbor_ng.store import scheduled_operations
+from karbor_ng.store import session as store_session
 from karbor_ng.store import trusts
 from karbor_ng.tests import fixtures
 from karbor_ng.tests.unit.operationengine.environment import Clock
@@ -91,6 +94,8 @@ class TogetherTest(fixtures.DatabaseTest):
         self.assertEqual(1, len(self.site.registry.objects()))
 
     def test_a_trust_that_is_revoked(self):
+        self.useFixture(library.MockPatchObject(
+            store_session, 'now', self.clock))
         self.cloud.is_revoked = True
         run = self.run_once()
         self.assertEqual(('failed', 'The trust was revoked.'),

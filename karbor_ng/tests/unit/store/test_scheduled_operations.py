@@ -2,9 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Scheduled operations, and who uses what."""
 
+import datetime
+
 from karbor_ng import errors
 from karbor_ng.store import query
 from karbor_ng.store import scheduled_operations
+from karbor_ng.store import session as store_session
 from karbor_ng.store import trusts
 from karbor_ng.tests import fixtures
 
@@ -85,8 +88,23 @@ class ScheduledOperationsTest(fixtures.DatabaseTest):
             row.id for row in self.read(scheduled_operations.of_plan,
                                         second.plan_id)])
         self.assertEqual([first.id], [
-            row.id for row in self.read(scheduled_operations.enabled_of,
-                                        [self.trigger.id])])
+            row.id for row in self.read(scheduled_operations.firing_of,
+                                        [self.trigger.id],
+                                        fixtures.MOMENT)])
+
+    def test_what_was_started_until_its_trust_ended(self):
+        self.write(trusts.add, 'trust', 'user', fixtures.PROJECT)
+        one = self.schedule(trust_id='trust')
+        before = self.read(store_session.now)
+        self.write(trusts.give_up, 'trust', 'It is gone.')
+        after = self.read(store_session.now)
+        found, = self.read(scheduled_operations.firing_of,
+                           [self.trigger.id], before)
+        self.assertEqual(one.id, found.id)
+        self.assertTrue(before <= found.disabled_at <= after)
+        self.assertEqual([], self.read(
+            scheduled_operations.firing_of, [self.trigger.id],
+            after + datetime.timedelta(seconds=1)))
 
     def test_trust(self):
         self.write(trusts.add, 'trust', 'user', fixtures.PROJECT)
