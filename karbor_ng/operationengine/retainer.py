@@ -104,7 +104,7 @@ class Retainer:
         try:
             self._client.delete(
                 runner.caller(row, f'req-{run.id}', self._sealer),
-                checkpoint.id)
+                checkpoint.id, scheduled_operation_id=row.id)
         except errors.NotFound:
             return None
         except errors.Error as problem:

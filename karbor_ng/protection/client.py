@@ -195,25 +195,28 @@ class ProtectionClient:
                     verification_id=verification_id)
         return verification, operation_id
 
-    def delete(self, caller, checkpoint_id, provider_id=None):
+    def delete(self, caller, checkpoint_id, provider_id=None,
+               scheduled_operation_id=None):
         """Start deleting a checkpoint, whatever state it ended in.
 
         Deleting what is deleted, or being deleted, already does nothing.
         What waits to be made, or whose worker is gone, is not made
         any more; if that had not begun, it is deleted at once.
 
+        :param scheduled_operation_id: of which it is an old checkpoint, when
+            that is why it goes
         :raises errors.NotFound: no such checkpoint in the caller's project
         :raises errors.Conflict: it is being made, restored, verified
             or copied, or later incremental backups build on it
         """
         operation_id = self._db.write(
             self._accept_delete, caller, checkpoint_id, provider_id,
-            str(uuid.uuid4()))
+            str(uuid.uuid4()), scheduled_operation_id)
         if operation_id:
             self._hints.operation_queued(operation_id)
 
     def _accept_delete(self, session, caller, checkpoint_id, provider_id,
-                       operation_id):
+                       operation_id, scheduled_operation_id):
         checkpoint = self._own(session, caller, checkpoint_id, provider_id)
         dropped = _drop(session, checkpoint, _MADE,
                         'Its checkpoint was deleted.')
@@ -224,12 +227,15 @@ class ProtectionClient:
         _refuse_while_needed(session, checkpoint_id)
         checkpoints.move(session, checkpoint_id, 'deleting')
         if dropped is not None and dropped.attempt == 0:
-            return self._delete_nothing(session, caller, operation_id,
-                                        checkpoint)
-        self._queue(session, caller, operation_id, 'delete', checkpoint)
+            return self._delete_nothing(
+                session, caller, operation_id, checkpoint,
+                scheduled_operation_id=scheduled_operation_id)
+        self._queue(session, caller, operation_id, 'delete', checkpoint,
+                    scheduled_operation_id=scheduled_operation_id)
         return operation_id
 
-    def _delete_nothing(self, session, caller, operation_id, checkpoint):
+    def _delete_nothing(self, session, caller, operation_id, checkpoint,
+                        **values):
         """Delete a checkpoint of which nothing was made: no worker needed.
 
         There may be none: that nobody offers its provider any more may be
@@ -239,7 +245,7 @@ class ProtectionClient:
         checkpoints.move(session, checkpoint.id, 'deleted', deleted_at=now)
         self._queue(session, caller, operation_id, 'delete', checkpoint,
                     state='done', credentials=None, started_at=now,
-                    ended_at=now)
+                    ended_at=now, **values)
 
     def reset_state(self, caller, checkpoint_id, state, provider_id=None):
         """Let a checkpoint be ``available`` or ``error`` again.

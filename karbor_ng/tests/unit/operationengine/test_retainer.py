@@ -52,6 +52,10 @@ class RetainerTest(environment.EngineTest):
         self.assertEqual('retaining', run.state)
         self.assertIsNotNone(run.ended_at)
         first = self.schedules.runs(self.row)[0]
+        self.assertEqual(
+            [(first.checkpoint_id, self.row.id)],
+            [(one.checkpoint_id, one.scheduled_operation_id)
+             for one in self.schedules.operations() if one.type == 'delete'])
         self.schedules.end(first.checkpoint_id, 'deleted')
         self.schedules.turn(MINUTE)
         self.assertEqual(('succeeded', None),
