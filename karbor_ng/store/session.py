@@ -26,9 +26,15 @@ from sqlalchemy import make_url
 from sqlalchemy import text
 
 from karbor_ng import errors
+from karbor_ng.store import waits
+
+#: Raised where the database, or a connection to it, can not be had: by
+#: waiting it may be.
+AWAY = (db_exception.DBConnectionError, db_exception.CantStartEngineError,
+        exc.TimeoutError)
 
 GROUP = 'database'
-OPTS = db_options.database_opts
+OPTS = [*db_options.database_opts, *waits.OPTS]
 
 _NOW = {
     'sqlite': "SELECT strftime('%Y-%m-%d %H:%M:%f', 'now')",
@@ -38,8 +44,9 @@ _NOW = {
 
 
 #: Errors that pass, and that oslo.db takes for some of the statement: codes of
-#: MariaDB, SQLSTATEs of PostgreSQL. The server is stopping or full.
-_AWAY = {1040, 1053, '53300', '57P01', '57P02', '57P03'}
+#: MariaDB, SQLSTATEs of PostgreSQL. The server is stopping or full, or it
+#: has ended what took too long.
+_AWAY = {1040, 1053, '25P03', '53300', '57014', '57P01', '57P02', '57P03'}
 #: Somebody else was faster, or does not let go of what we need.
 _IN_THE_WAY = {'40001', '55P03'}
 #: PostgreSQL's words, without any code, while it can not be reached; those for
@@ -77,10 +84,15 @@ class Database:
                       else contextlib.nullcontext())
 
     @classmethod
-    def from_conf(cls, conf):
-        """Take ``[database]`` of the configuration."""
+    def from_conf(cls, conf, is_patient=False):
+        """Take ``[database]`` of the configuration.
+
+        :param is_patient: whether statements may take as long as they need
+        :raises errors.ConfigError: its URL can not lead to a database
+        """
         group = conf.database
-        return cls(group.connection,
+        _check_url(group.connection)
+        return cls(waits.bounded(group, is_patient),
                    max_retries=group.max_retries,
                    retry_interval=group.retry_interval,
                    connection_recycle_time=group.connection_recycle_time,

@@ -14,7 +14,7 @@ from karbor_ng.store import session
 
 def sync(conf):
     """Upgrade the schema."""
-    db = session.Database.from_conf(conf)
+    db = session.Database.from_conf(conf, is_patient=True)
     before = schema.upgrade(db)
     after = schema.newest()
     print(f'The database already had schema {after}.' if before == after
