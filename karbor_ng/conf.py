@@ -75,7 +75,9 @@ def prepare(owners=OWNERS):
     log.set_defaults(default_log_levels=log.get_default_log_levels() + [
         'taskflow=WARNING', 'keystonemiddleware=WARNING', 'alembic=WARNING',
         'oslo.messaging=WARNING', 'stevedore=WARNING',
-        'swiftclient=WARNING', 'waitress.queue=ERROR'],
+        'swiftclient=WARNING', 'waitress.queue=ERROR',
+        # Whoever meets a database that is away says so, and less often.
+        'oslo_db.api=CRITICAL'],
         logging_context_format_string=LOG_FORMAT)
     register(conf, owners)
     return conf

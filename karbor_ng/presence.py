@@ -12,6 +12,7 @@ import uuid
 
 from oslo_db import exception as db_exception
 
+from karbor_ng import trouble
 from karbor_ng import version
 from karbor_ng.store import models
 from karbor_ng.store import services
@@ -38,6 +39,8 @@ class Presence:
         self._values = {'id': self.id, 'binary': binary, 'host': conf.host,
                         'version': version.text(),
                         'started_at': models.utcnow()}
+        self._trouble = trouble.Trouble(
+            LOG, f'The presence of {self.id} could not be written')
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name='presence',
                                         daemon=True)
@@ -61,9 +64,9 @@ class Presence:
     def _try(self, function, *args):
         try:
             self._db.write(function, *args)
+            self._trouble.end()
         except db_exception.DBError as problem:
             # Said again soon; nothing depends on it.
-            LOG.warning('The presence of %s could not be written: %s',
-                        self.id, problem)
+            self._trouble.meet(problem)
         except Exception:
             LOG.exception('The presence of %s could not be written', self.id)

@@ -4,17 +4,23 @@
 
 Losing every message loses nothing: whatever a message speaks of is a row by
 then, and a sweep finds rows that were not announced. So a message is sent
-once, without waiting for a broker that is down.
+once, and by a thread of its own: whoever has something to say does not wait
+for a broker that is down, or that hangs.
 """
 
 import contextlib
 import logging
+import os
+import queue
 import ssl
+import threading
+import time
 
 import kombu
 import oslo_messaging
 
 from karbor_ng import errors
+from karbor_ng import trouble
 
 LOG = logging.getLogger(__name__)
 
@@ -87,28 +93,70 @@ class Broker:
 
 
 class ProtectionHints:
-    """Tells all protection services what has become worth a look."""
+    """Tells all protection services what has become worth a look.
+
+    All methods return at once. What the broker does not take is forgotten,
+    and so is what it keeps waiting for too long.
+    """
+
+    #: Hints that wait for a broker; more are forgotten.
+    MOST_WAITING = 1000
+    #: Seconds for which nothing is sent after the broker did not take a hint.
+    PAUSE_SECONDS = 5
 
     def __init__(self, rpc_transport):
         self._client = oslo_messaging.get_rpc_client(
             rpc_transport,
             oslo_messaging.Target(topic=PROTECTION_TOPIC, version=VERSION),
             retry=0)
+        self._trouble = trouble.Trouble(
+            LOG, 'The broker does not take hints; sweeps and renewals find '
+                 'what they tell')
+        self._lock = threading.Lock()
+        self._process = None
+        self._waiting = None
 
     def operation_queued(self, operation_id):
         """Say that an operation waits for a worker."""
-        self._cast('operation_queued', operation_id=operation_id)
+        self._say('operation_queued', operation_id=operation_id)
 
     def operation_aborted(self, operation_id):
         """Say that somebody has asked an operation to end."""
-        self._cast('operation_aborted', operation_id=operation_id)
+        self._say('operation_aborted', operation_id=operation_id)
 
-    def _cast(self, method, **arguments):
+    def _say(self, method, **arguments):
+        # Servers fork after they have loaded us; threads stay behind.
+        with self._lock:
+            if self._process != os.getpid():
+                self._begin()
         try:
-            self._client.prepare(fanout=True).cast({}, method, **arguments)
-        except Exception:  # noqa: BLE001  (whatever the driver raises)
-            LOG.warning('The broker did not take the hint %s %s; the next '
-                        'sweep or renewal will find it.', method, arguments)
+            self._waiting.put_nowait((method, arguments))
+        except queue.Full:
+            self._trouble.meet('too many hints wait for it')
+
+    def _begin(self):
+        self._process = os.getpid()
+        self._waiting = queue.Queue(self.MOST_WAITING)
+        threading.Thread(target=self._send_all, name='hints',
+                         daemon=True).start()
+
+    def _send_all(self):
+        while True:
+            method, arguments = self._waiting.get()
+            try:
+                self._client.prepare(fanout=True).cast(
+                    {}, method, **arguments)
+                self._trouble.end()
+            except Exception as problem:  # noqa: BLE001  (the driver's)
+                self._trouble.meet(problem)
+                self._forget()
+                time.sleep(self.PAUSE_SECONDS)
+
+    def _forget(self):
+        """Drop what waits: it would only fail as well, one after the other."""
+        with contextlib.suppress(queue.Empty):
+            while True:
+                self._waiting.get_nowait()
 
 
 def protection_server(rpc_transport, host, endpoint):

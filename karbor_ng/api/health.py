@@ -23,6 +23,7 @@ from oslo_db import exception as db_errors
 from sqlalchemy import exc as sqlalchemy_errors
 
 from karbor_ng import errors
+from karbor_ng import trouble
 from karbor_ng.store import health as rows
 
 LOG = logging.getLogger(__name__)
@@ -101,6 +102,9 @@ class Health:
         _ = self._conf.essential
         self._db = db
         self._broker = broker
+        self._database_trouble = trouble.Trouble(
+            LOG, 'The database is not well')
+        self._broker_trouble = trouble.Trouble(LOG, 'The broker is not well')
         self._probes = {'rows': _Probe(self._ask_rows)}
         if broker is not None:
             self._probes['broker'] = _Probe(self._ask_broker)
@@ -138,9 +142,10 @@ class Health:
     def _ask_rows(self):
         try:
             glance = self._db.read(rows.glance)
+            self._database_trouble.end()
         except (db_errors.DBError, sqlalchemy_errors.SQLAlchemyError,
                 OSError) as problem:
-            LOG.warning('The database is not well: %s', problem)
+            self._database_trouble.meet(problem)
             return None
         silence = self._conf.silence_seconds
         return {'database': Finding(),
@@ -152,8 +157,9 @@ class Health:
     def _ask_broker(self):
         try:
             self._broker.check()
+            self._broker_trouble.end()
         except errors.Unavailable as problem:
-            LOG.warning('The broker is not well: %s', problem)
+            self._broker_trouble.meet(problem)
             return {'broker': Finding(
                 'The broker lets nobody in; operations start later.',
                 {'problem': str(problem)})}

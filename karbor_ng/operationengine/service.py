@@ -15,6 +15,7 @@ import time
 from karbor_ng import delegation
 from karbor_ng import presence
 from karbor_ng import triggers
+from karbor_ng import trouble
 from karbor_ng.operationengine import kinds
 from karbor_ng.operationengine import retainer
 from karbor_ng.operationengine import runner
@@ -62,6 +63,8 @@ class OperationEngine:
         self._retainer = retainer.Retainer(
             db, client, sealer, known, clock,
             self._conf.retention_retry_seconds)
+        self._database = trouble.Trouble(
+            LOG, 'The database is away; what is due waits for it')
         self._sweep_at = 0.0
         self._turned_at = time.monotonic()
         self._looked = threading.Event()
@@ -115,6 +118,8 @@ class OperationEngine:
         for step in (*steps, self._retainer.retain, self._sweep_trusts):
             try:
                 step(self._is_stopping)
+            except store_session.AWAY as problem:
+                self._database.meet(problem)
             except Exception:
                 # Nothing is lost: the rows are there in the next turn.
                 LOG.exception('A turn of the operation engine failed')
@@ -127,7 +132,12 @@ class OperationEngine:
     def _is_disabled(self):
         """A database that can not tell can not be worked on either."""
         try:
-            return self._db.read(services.is_disabled, BINARY, self._host)
+            found = self._db.read(services.is_disabled, BINARY, self._host)
+            self._database.end()
+            return found
+        except store_session.AWAY as problem:
+            self._database.meet(problem)
+            return True
         except Exception:
             LOG.exception('Whether this engine is disabled is not known')
             return True

@@ -12,14 +12,14 @@ import logging
 import time
 import uuid
 
-from oslo_db import exception as db_exception
-
 from karbor_ng import errors
+from karbor_ng import trouble
 from karbor_ng.protection import shared_writes
 from karbor_ng.store import checkpoints
 from karbor_ng.store import externals
 from karbor_ng.store import operations
 from karbor_ng.store import restores
+from karbor_ng.store import session as store_session
 from karbor_ng.store import steps
 from karbor_ng.store import verifications
 
@@ -47,23 +47,33 @@ class Journal:
         self._rows, column = ROWS.get(operation.type, CHECKPOINT_ROWS)
         self._owner_id = getattr(operation, column)
         self._shared = shared_writes.SharedWrites(self.write)
+        self._away = trouble.Trouble(
+            LOG, f'The database is away; operation {operation.id} waits')
 
     def write(self, function, *args, **kwargs):
         """Run ``function(session, ...)`` if the attempt is still the owner.
 
         :raises errors.Fenced: it is not; nothing was written
         """
+        self.lease.check_owned()
+        return self._waiting(lambda: self.db.write(
+            self._guarded, function, args, kwargs))
+
+    def _waiting(self, run):
+        """Run until the database is there, for as long as the lease lasts."""
         pause = 0.2
         while True:
-            self.lease.check_owned()
             try:
-                return self.db.write(self._guarded, function, args, kwargs)
-            except db_exception.DBConnectionError:
-                LOG.warning('The database is away; trying again.')
-                if self.lease.is_stopping:
-                    raise errors.Stopping('The database is away.') from None
-                time.sleep(pause)
-                pause = min(pause * 2, 5)
+                found = run()
+                self._away.end()
+                return found
+            except store_session.AWAY as problem:
+                self._away.meet(problem)
+            if self.lease.is_stopping:
+                raise errors.Stopping('The database is away.') from None
+            time.sleep(pause)
+            pause = min(pause * 2, 5)
+            self.lease.check_owned()
 
     def _guarded(self, session, function, args, kwargs):
         try:
@@ -75,8 +85,11 @@ class Journal:
         return function(session, *args, **kwargs)
 
     def read(self, function, *args, **kwargs):
-        """Run ``function(session, ...)`` that only reads."""
-        return self.db.read(function, *args, **kwargs)
+        """Run ``function(session, ...)`` that only reads.
+
+        :raises errors.Fenced: the lease ran out before the database was there
+        """
+        return self._waiting(lambda: self.db.read(function, *args, **kwargs))
 
     def has_ended(self):
         """Return whether the operation goes on with nobody any more."""

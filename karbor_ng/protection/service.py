@@ -18,6 +18,7 @@ from oslo_db import exception as db_exception
 
 from karbor_ng import errors
 from karbor_ng import restore_targets
+from karbor_ng import trouble
 from karbor_ng import version
 from karbor_ng.protection import flow
 from karbor_ng.protection import lease
@@ -28,6 +29,7 @@ from karbor_ng.store import models
 from karbor_ng.store import operations
 from karbor_ng.store import providers as provider_rows
 from karbor_ng.store import services
+from karbor_ng.store import session as store_session
 
 LOG = logging.getLogger(__name__)
 
@@ -82,6 +84,8 @@ class ProtectionService:
         self._is_disabled = False
         #: when the loops that all depends on began their last turns
         self._turned_at = dict.fromkeys(('sweep', 'renew'), time.monotonic())
+        self._database = trouble.Trouble(
+            LOG, 'The database is away; operations wait for it')
         self._lock = threading.Lock()
         self._look_now = threading.Event()
         self._renew_now = threading.Event()
@@ -202,6 +206,9 @@ class ProtectionService:
             self._turned_at['sweep'] = time.monotonic()
             try:
                 self._sweep()
+                self._database.end()
+            except store_session.AWAY as problem:
+                self._database.meet(problem)
             except Exception:
                 LOG.exception('Looking for operations failed')
             self._looked.set()
@@ -301,8 +308,11 @@ class ProtectionService:
                 pause = self._conf.lease_seconds / RENEWALS
                 if not has_all:
                     pause = min(pause, LOCKED_SECONDS)
+            # Tried again soon: leases end by themselves if it fails on.
+            except store_session.AWAY as problem:
+                self._database.meet(problem)
+                pause = min(pause or 1, 1)
             except Exception:
-                # Tried again soon: leases end by themselves if it fails on.
                 LOG.exception('Renewing leases failed')
                 pause = min(pause or 1, 1)
 
@@ -342,6 +352,8 @@ class ProtectionService:
         while not self._stopping.wait(REFRESH_SECONDS):
             try:
                 self._publish()
+            except store_session.AWAY as problem:
+                self._database.meet(problem)
             except Exception:
                 LOG.exception('Publishing the providers failed')
 

@@ -7,80 +7,17 @@ is disturbed.
 """
 
 import configparser
-import contextlib
 import json
-import socket
-import threading
 import time
 import urllib.error
-import urllib.parse
 import urllib.request
 
-import fixtures
-
+from karbor_ng.tests import forwarder
 from karbor_ng.tests.functional import base
 from karbor_ng.tests.unit.api import test_program
 
 #: What an answer may take: see PATIENCE_SECONDS of the checks.
 LONGEST_SECONDS = 8
-
-
-class Forwarder(fixtures.Fixture):
-    """Forwards TCP connections, until it is told not to.
-
-    :ivar flows: an event; while it is not set nothing passes, either way
-    """
-
-    def __init__(self, url):
-        super().__init__()
-        parts = urllib.parse.urlsplit(url)
-        self._target = parts.hostname, parts.port
-        self._parts = parts
-        self.flows = threading.Event()
-        self.flows.set()
-        self._open = []
-
-    def _setUp(self):
-        self._listener = socket.create_server(('127.0.0.1', 0))
-        self.port = self._listener.getsockname()[1]
-        self.url = self._parts._replace(netloc=self._parts.netloc.replace(
-            f':{self._target[1]}', f':{self.port}')).geturl()
-        self.addCleanup(self.cut)
-        self._accept_on(self._listener)
-
-    def _accept_on(self, listener):
-        threading.Thread(target=self._accept, args=(listener,),
-                         daemon=True).start()
-
-    def _accept(self, listener):
-        with contextlib.suppress(OSError):
-            while True:
-                near = listener.accept()[0]
-                far = socket.create_connection(self._target)
-                self._open += [near, far]
-                for pair in ((near, far), (far, near)):
-                    threading.Thread(target=self._pass, args=pair,
-                                     daemon=True).start()
-
-    def _pass(self, source, target):
-        with contextlib.suppress(OSError):
-            while data := source.recv(65536):
-                self.flows.wait()
-                target.sendall(data)
-            target.shutdown(socket.SHUT_RDWR)
-
-    def cut(self):
-        """End all connections, and refuse new ones."""
-        for one in (self._listener, *self._open):
-            with contextlib.suppress(OSError):
-                one.shutdown(socket.SHUT_RDWR)
-            one.close()
-        self._open.clear()
-
-    def mend(self):
-        """Take connections again."""
-        self._listener = socket.create_server(('127.0.0.1', self.port))
-        self._accept_on(self._listener)
 
 
 class HealthTest(base.StackTestCase):
@@ -90,9 +27,9 @@ class HealthTest(base.StackTestCase):
         conf = configparser.ConfigParser(interpolation=None)
         conf.read(base.STACK / 'etc' / 'karbor' / 'karbor.conf')
         self.database = self.useFixture(
-            Forwarder(conf['database']['connection']))
+            forwarder.Forwarder(conf['database']['connection']))
         self.broker = self.useFixture(
-            Forwarder(conf['DEFAULT']['transport_url']))
+            forwarder.Forwarder(conf['DEFAULT']['transport_url']))
         self.program = self.useFixture(test_program.Program(
             self.database.url, transport=self.broker.url))
         # Before the program is told to stop.

@@ -1,12 +1,13 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); see LICENSE.
 # SPDX-License-Identifier: Apache-2.0
-"""Our own look at the broker, as far as that needs none."""
+"""Our own look at the broker, and hints, as far as they need none."""
 
 import datetime
 import pathlib
 import socket
 import ssl
 import threading
+import time
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -132,3 +133,63 @@ class BrokerTest(base.BaseTestCase):
         heard, problem = self.check_tls('localhost', is_trusted=False)
         self.assertEqual([], heard)
         self.assertIn('CERTIFICATE_VERIFY_FAILED', problem)
+
+
+class Ear:
+    """Hears hints."""
+
+    def __init__(self):
+        self.heard = []
+        self.enough = threading.Event()
+
+    def operation_queued(self, _context, operation_id):
+        self.heard.append(operation_id)
+
+    def operation_aborted(self, _context, operation_id):
+        self.heard.append(f'no {operation_id}')
+        self.enough.set()
+
+
+class HintsTest(base.BaseTestCase):
+
+    def hints(self, url):
+        conf = self.useFixture(small.ConfFixture()).conf
+        self.useFixture(conffixture.ConfFixture(conf)).transport_url = url
+        self.transport = rpc.transport(conf)
+        return rpc.ProtectionHints(self.transport)
+
+    def test_arrive_in_their_order(self):
+        hints, ear = self.hints('fake:'), Ear()
+        server = rpc.protection_server(self.transport, 'node', ear)
+        server.start()
+        self.addCleanup(server.wait)
+        self.addCleanup(server.stop)
+        for name in ('one', 'two'):
+            hints.operation_queued(name)
+        hints.operation_aborted('one')
+        self.assertTrue(ear.enough.wait(30))
+        self.assertEqual(['one', 'two', 'no one'], ear.heard)
+
+    def test_nobody_waits_for_a_broker_that_hangs(self):
+        log = self.useFixture(fixtures.FakeLogger('karbor_ng.rpc'))
+        with socket.create_server(('127.0.0.1', 0)) as listener:
+            hints = self.hints('rabbit://user:secret@127.0.0.1:'
+                               f'{listener.getsockname()[1]}/')
+            began = time.monotonic()
+            for number in range(2 * hints.MOST_WAITING):
+                hints.operation_queued(str(number))
+            self.assertLess(time.monotonic() - began, 5)
+        self.assertEqual(1, log.output.count('does not take hints'))
+
+    def test_a_broker_that_refuses_is_not_asked_for_each_hint(self):
+        log = self.useFixture(fixtures.FakeLogger())
+        self.useFixture(fixtures.MonkeyPatch(
+            'karbor_ng.rpc.ProtectionHints.PAUSE_SECONDS', 0.2))
+        hints = self.hints('rabbit://user:secret@127.0.0.1:1/')
+        until = time.monotonic() + 1
+        while time.monotonic() < until:
+            hints.operation_queued('any')
+            time.sleep(0.001)
+        self.assertEqual(1, log.output.count('does not take hints'))
+        self.assertIn('sweeps and renewals', log.output)
+        self.assertLess(len(log.output.splitlines()), 30)
