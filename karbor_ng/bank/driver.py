@@ -17,7 +17,14 @@ class Interrupted(errors.BankError):
 
     Drivers raise it and never try again themselves; the one loop that does
     is in ``wrap.py``.
+
+    :ivar retry_after: seconds for which the place wants to be left alone;
+        None where it did not say so
     """
+
+    def __init__(self, *words, retry_after=None):
+        super().__init__(*words)
+        self.retry_after = retry_after
 
 
 class BankDriver(abc.ABC):

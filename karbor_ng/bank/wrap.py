@@ -8,8 +8,8 @@ and all of them are patient in the same way.
 
 import logging
 import random
-import time
 
+from karbor_ng import context
 from karbor_ng import errors
 from karbor_ng.bank import driver
 
@@ -23,10 +23,11 @@ class Retrying(driver.BankDriver):
     """Repeats what was interrupted, as often as the driver's options say.
 
     :param inner: the driver
-    :param sleep: called with seconds
+    :param sleep: called with seconds; by default it ends, by raising, with
+        the operation that the thread works for
     """
 
-    def __init__(self, inner, sleep=time.sleep):
+    def __init__(self, inner, sleep=context.sleep):
         self.KIND = inner.KIND
         self._inner = inner
         self._sleep = sleep
@@ -73,6 +74,7 @@ class Retrying(driver.BankDriver):
                 pause = next(pauses, None)
                 if pause is None:
                     raise
+                pause += min(problem.retry_after or 0, LONGEST_PAUSE)
                 LOG.warning('Bank: %s of "%s" was interrupted, next attempt '
                             'in %.1f s: %s', verb, key, pause, problem)
             self._sleep(pause)

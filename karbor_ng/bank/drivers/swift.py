@@ -35,6 +35,7 @@ from swiftclient import client
 import urllib3
 
 from karbor_ng import errors
+from karbor_ng import patience
 from karbor_ng.bank import driver
 
 CLIENT_GROUP = 'swift_client'
@@ -311,12 +312,16 @@ def _settle(seconds):
 
 def _explain_status(key, problem):
     status = problem.http_status
-    kind = driver.Interrupted if status in PASSING else errors.BankError
     advice = ADVICE.get(status, f'it answered {status} '
                                 f'{problem.http_reason or problem.msg}')
     request = (f' (request {problem.transaction_id})'
                if problem.transaction_id else '')
-    return kind(f'Swift failed at "{key}": {advice}{request}.')
+    words = f'Swift failed at "{key}": {advice}{request}.'
+    if status not in PASSING:
+        return errors.BankError(words)
+    return driver.Interrupted(words, retry_after=patience.retry_after(
+        requests.structures.CaseInsensitiveDict(
+            problem.http_response_headers or {})))
 
 
 def _explain_network(key, problem):
@@ -338,8 +343,9 @@ def _explain_keystone(key, problem):
     passing = status in PASSING or isinstance(
         problem, (keystone_exceptions.ConnectionError,
                   keystone_exceptions.DiscoveryFailure))
-    if isinstance(problem, CERTIFICATE_ERRORS):
-        passing = False
-    kind = driver.Interrupted if passing else errors.BankError
-    return kind(f'Swift failed at "{key}": Keystone gave no access: '
-                f'{problem}.')
+    words = f'Swift failed at "{key}": Keystone gave no access: {problem}.'
+    if not passing or isinstance(problem, CERTIFICATE_ERRORS):
+        return errors.BankError(words)
+    response = getattr(problem, 'response', None)
+    return driver.Interrupted(words, retry_after=patience.retry_after(
+        getattr(response, 'headers', None)))

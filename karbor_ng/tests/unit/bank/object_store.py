@@ -23,7 +23,9 @@ class ObjectStore(server.ThreadingHTTPServer):
 
     :ivar failures: what is done to coming requests, taken from the front:
         ``(method, what)`` with what a status to answer instead of doing the
-        request, or ``lose reply``, ``hang``, ``truncate``, ``flip``
+        request, or ``lose reply``, ``hang``, ``truncate``, ``flip``, or
+        ``stall``: stop in the middle of the body
+    :ivar failure_headers: headers of answers with such a status
     :ivar after_put: called with the path after each put, once
     :ivar requests: methods and paths in order
     """
@@ -37,6 +39,7 @@ class ObjectStore(server.ThreadingHTTPServer):
         self.containers = {}
         self.tokens = set()
         self.failures = []
+        self.failure_headers = {}
         self.requests = []
         self.after_put = None
         self.password = 'secret'
@@ -76,7 +79,7 @@ class _Handler(server.BaseHTTPRequestHandler):
             self.server.requests.append((self.command, self.requested))
             self.failure = self._take_failure()
         if isinstance(self.failure, int):
-            return self._answer(self.failure)
+            return self._answer(self.failure, **self.server.failure_headers)
         if self.failure == 'hang':
             self.server.hang_up.wait(30)
             return self._hang_up()
@@ -112,6 +115,11 @@ class _Handler(server.BaseHTTPRequestHandler):
         self.end_headers()
         if self.failure == 'truncate':
             self.wfile.write(body[:len(body) // 2])
+            return self._hang_up()
+        if self.failure == 'stall':
+            self.wfile.write(body[:len(body) // 2])
+            self.wfile.flush()
+            self.server.hang_up.wait(30)
             return self._hang_up()
         if self.failure == 'flip':
             body = bytes([body[0] ^ 1]) + body[1:]

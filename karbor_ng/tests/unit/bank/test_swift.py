@@ -96,6 +96,26 @@ class SwiftFailureTest(StoreCase):
             self.patient.delete('b')
             self.assertEqual([], self.store.failures)
 
+    def test_swift_asks_to_be_left_alone(self):
+        self.driver.put('a', b'1')
+        pauses = []
+        patient = wrap.Retrying(self.driver, sleep=pauses.append)
+        self.store.failure_headers = {'Retry_After': '9'}
+        for method, status in (('GET', 429), ('PUT', 503), ('POST', 503)):
+            self.driver._drop(with_token=True)
+            self.fail((method, status))
+            patient.put('a', b'1')
+            self.assertEqual(b'1', patient.get('a'))
+            self.assertEqual([9], pauses, method)
+            pauses.clear()
+
+    def test_an_answer_that_stops_in_the_middle(self):
+        self.driver.put('a', b'1' * 1000)
+        patient = wrap.Retrying(self.make_driver(swift_timeout=1))
+        self.fail(('GET', 'stall'))
+        self.assertEqual(b'1' * 1000, patient.get('a'))
+        self.assertEqual([], self.store.failures)
+
     def test_patience_ends(self):
         self.driver.put('a', b'1')
         self.fail(*[('GET', 503)] * 9)

@@ -2,11 +2,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """How often and when the wrapper tries again."""
 
+import functools
 import uuid
 
 import fixtures
 from oslotest import base
 
+from karbor_ng import context
 from karbor_ng import errors
 from karbor_ng.bank import driver
 from karbor_ng.bank import wrap
@@ -60,6 +62,22 @@ class RetryingTest(base.BaseTestCase):
         self.shaky.retry_attempts = self.shaky.failures = 12
         self.patient.put('a', b'1')
         self.assertLessEqual(max(self.pauses), 1.2 * wrap.LONGEST_PAUSE)
+
+    def test_what_a_place_asks_for_is_added_up_to_a_limit(self):
+        for asked, least in ((7, 7), (86400, 60)):
+            self.shaky.failures, self.shaky.problem = 1, functools.partial(
+                driver.Interrupted, retry_after=asked)
+            self.patient.put('a', b'1')
+            self.assertTrue(least + 8 <= self.pauses[-1] <= least + 12)
+
+    def test_a_pause_ends_with_the_operation(self):
+        def end(seconds):
+            raise errors.Aborted('Aborted on request.')
+        context.RequestContext(sleep=end)
+        self.addCleanup(context.RequestContext)
+        self.shaky.failures = 1
+        self.assertRaises(errors.Aborted, wrap.Retrying(self.shaky).put, 'a',
+                          b'1')
 
     def test_attempts_are_bounded(self):
         self.shaky.failures = 4
