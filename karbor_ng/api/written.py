@@ -8,9 +8,38 @@ them out again, takes five times as long.
 """
 
 import json
+import threading
+
+import cachetools
 
 #: Of a text that is there.
 string = json.encoder.encode_basestring_ascii
+
+
+class Memory:
+    """Texts that were written before; for any number of threads.
+
+    Those that were not asked for longest are forgotten.
+
+    :param size: bytes of all texts together
+    """
+
+    def __init__(self, size):
+        self._texts = cachetools.LRUCache(size, getsizeof=len)
+        self._lock = threading.Lock()
+
+    def recall(self, keys):
+        """Return ``{key: text}`` of those that are known."""
+        with self._lock:
+            return {key: self._texts[key] for key in keys
+                    if key in self._texts}
+
+    def remember(self, texts):
+        """Keep ``{key: text}``; texts of more than all the room are not."""
+        with self._lock:
+            self._texts.update({
+                key: text for key, text in texts.items()
+                if len(text) <= self._texts.maxsize})
 
 
 def text(value):

@@ -24,9 +24,13 @@ TRANSITIONS = {
     'error-deleting': ('deleting', 'error'),
     'deleted': (),
 }
+#: Statuses in which nothing changes until the next one follows.
+SETTLED = ('available', 'error', 'error-deleting', 'deleted')
+#: What tells whether anything of a checkpoint has changed.
+STATES = (Checkpoint.id, Checkpoint.status, Checkpoint.revision)
 #: What is shown of each checkpoint in a list, and of each resource in it.
 LISTED = (
-    Checkpoint.id, Checkpoint.project_id, Checkpoint.status,
+    *STATES, Checkpoint.project_id,
     query.stored(Checkpoint.plan), Checkpoint.graph,
     query.stored(Checkpoint.extra_info), Checkpoint.size,
     Checkpoint.created_at, Checkpoint.finished_at, Checkpoint.copied_from,
@@ -91,7 +95,8 @@ def move(session, checkpoint_id, status, **values):
     sources = [source for source, targets in TRANSITIONS.items()
                if status in targets]
     changed = query.change(
-        session, Checkpoint, dict(values, status=status),
+        session, Checkpoint,
+        dict(values, status=status, revision=Checkpoint.revision + 1),
         Checkpoint.id == checkpoint_id, Checkpoint.status.in_(sources))
     if not changed:
         now = session.execute(sa.select(Checkpoint.status).where(
@@ -99,6 +104,12 @@ def move(session, checkpoint_id, status, **values):
         raise errors.Conflict(
             f'Checkpoint {checkpoint_id} is {now or "gone"} and can not '
             f'become {status}.')
+
+
+def listed(session, checkpoint_ids):
+    """Return rows of :data:`LISTED`, in any order."""
+    return session.execute(sa.select(*LISTED).where(
+        Checkpoint.id.in_(checkpoint_ids))).all()
 
 
 def resources(session, *checkpoint_ids):

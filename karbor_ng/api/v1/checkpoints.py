@@ -29,20 +29,52 @@ _LISTED = listing.Query(
      'start_date': base_schemas.DAY, 'end_date': base_schemas.DAY},
     {'created_at': 'created_at', 'id': 'id', 'status': 'status'})
 _DAY = datetime.timedelta(days=1)
+#: Bytes of JSON that each process keeps, of some ten thousand checkpoints.
+_REMEMBERED_BYTES = 32 * 1024 * 1024
 
 
 class Checkpoints(base.Controller):
     """Checkpoints of a project with one provider."""
 
+    def __init__(self, tools):
+        super().__init__(tools)
+        self._texts = written.Memory(_REMEMBERED_BYTES)
+
     @base.verb(schemas.PAGE, query=_LISTED)
     def list(self, req, resp, provider_id):
         self._require(req, 'provider:checkpoint_get_all')
         wanted = _LISTED.read(req, self._conf)
-        rows, resources = self._db.read(_list, wanted, provider_id)
-        # Most checkpoints in a list are of the same few plans.
-        write_plan = functools.cache(_write_plan)
-        return wanted.write('checkpoints', rows, lambda row: _write(
-            row, write_plan, resources[row.id]))
+        rows, texts = self._db.read(self._list, wanted, provider_id)
+        return wanted.write('checkpoints', rows, lambda row: texts[row.id])
+
+    def _list(self, session, wanted, provider_id):
+        """Return the rows of a list, and the JSON of those that are shown."""
+        rows = checkpoints.list(
+            session, wanted.page, wanted.project_id, provider_id,
+            columns=checkpoints.STATES, **_conditions(wanted.filters))
+        if not rows:
+            # An unknown provider is a mistake of the caller, an empty one
+            # none.
+            providers.get(session, provider_id)
+        texts = self._texts.recall(map(tuple, wanted.shown(rows)))
+        texts = {checkpoint_id: text for (checkpoint_id, *_), text
+                 in texts.items()}
+        missing = [row.id for row in wanted.shown(rows)
+                   if row.id not in texts]
+        if missing:
+            texts.update(self._write_all(session, missing))
+        # Some may have been purged since they were found.
+        gone = set(missing).difference(texts)
+        return [row for row in rows if row.id not in gone], texts
+
+    def _write_all(self, session, checkpoint_ids):
+        """Return the JSON of checkpoints, by id; remember what will stay."""
+        texts = _texts(session, checkpoint_ids)
+        self._texts.remember({
+            state: text for state, text in texts.items()
+            if state[1] in checkpoints.SETTLED})
+        return {checkpoint_id: text for (checkpoint_id, *_), text
+                in texts.items()}
 
     @base.verb(
         base_schemas.either(schemas.SHOWN, dry_run_schemas.SHOWN),
@@ -172,8 +204,8 @@ def _write(row, write_plan, resources):
     :param write_plan: returns the JSON of a plan as it is stored
     :param resources: JSON of each
     """
-    (checkpoint_id, project_id, status, plan, graph, extra_info, size,
-     created_at, finished_at, copied_from, data_time) = row
+    (checkpoint_id, status, _revision, project_id, plan, graph, extra_info,
+     size, created_at, finished_at, copied_from, data_time) = row
     created = base.moment(created_at)
     return (f'{{"id": "{checkpoint_id}", '
             f'"project_id": {written.text(project_id)}, '
@@ -213,18 +245,16 @@ def _write_not_included(saved):
     return json.dumps(json.loads(saved).get('not_included', []))
 
 
-def _list(session, wanted, provider_id):
-    rows = checkpoints.list(
-        session, wanted.page, wanted.project_id, provider_id,
-        columns=checkpoints.LISTED, **_conditions(wanted.filters))
-    if not rows:
-        # An unknown provider is a mistake of the caller, an empty one none.
-        providers.get(session, provider_id)
+def _texts(session, checkpoint_ids):
+    """Return the JSON of checkpoints, by what tells whether it has changed."""
+    rows = checkpoints.listed(session, checkpoint_ids)
     resources = collections.defaultdict(list)
-    for row in checkpoints.listed_resources(
-            session, [row.id for row in wanted.shown(rows)]):
+    for row in checkpoints.listed_resources(session, checkpoint_ids):
         resources[row[0]].append(_write_resource(row))
-    return rows, resources
+    # Most checkpoints in a list are of the same few plans.
+    write_plan = functools.cache(_write_plan)
+    return {tuple(row[:len(checkpoints.STATES)]): _write(
+        row, write_plan, resources[row.id]) for row in rows}
 
 
 def _conditions(filters):

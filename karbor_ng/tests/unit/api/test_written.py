@@ -7,8 +7,10 @@ import datetime
 import hypothesis
 from hypothesis import strategies
 from oslotest import base
+import sqlalchemy as sa
 import testscenarios
 
+from karbor_ng.api import written
 from karbor_ng.store import checkpoints
 from karbor_ng.store import plans
 from karbor_ng.tests import fixtures
@@ -103,3 +105,51 @@ class WrittenTest(testscenarios.WithScenarios, base.BaseTestCase):
         self.api.db.write(checkpoints.put_resources, checkpoint_id,
                           resources)
         self.check(CHECKPOINTS, 'checkpoint', checkpoint_id)
+
+    def put_checkpoint(self, resource, **values):
+        """Insert a checkpoint of one resource; return its id."""
+        checkpoint_id = fixtures.new_id()
+        self.api.db.write(checkpoints.create, fixtures.checkpoint_values(
+            id=checkpoint_id, project_id=environment.PROJECT,
+            provider_id=environment.PROVIDER_ID,
+            plan_id=environment.PLAN_ID, **values))
+        self.api.db.write(checkpoints.put_resources, checkpoint_id,
+                          [resource])
+        return checkpoint_id
+
+    def test_a_checkpoint_is_listed_as_it_is_at_each_moment(self):
+        resource = fixtures.resource_values()
+        checkpoint_id = self.put_checkpoint(resource)
+        self.check(CHECKPOINTS, 'checkpoint', checkpoint_id)
+        for number, status in enumerate((
+                'available', 'deleting', 'error-deleting', 'deleting',
+                'available', 'error')):
+            self.api.db.write(
+                checkpoints.change_resource, checkpoint_id, resource['type'],
+                resource['id'], {'progress': number})
+            self.api.db.write(checkpoints.move, checkpoint_id, status)
+            for _ in range(2):
+                self.check(CHECKPOINTS, 'checkpoint', checkpoint_id)
+
+    def test_what_is_settled_is_read_once(self):
+        self.put_checkpoint(fixtures.resource_values(), status='available')
+        working = self.put_checkpoint(fixtures.resource_values())
+        self.assertEqual(2, len(self.get(CHECKPOINTS)['checkpoints']))
+        asked = []
+        sa.event.listen(self.api.db.engine, 'before_cursor_execute',
+                        lambda *what: asked.append(what[2:4]))
+        self.assertEqual(2, len(self.get(CHECKPOINTS)['checkpoints']))
+        about, = [values for statement, values in asked
+                  if 'FROM checkpoint_resources' in statement]
+        self.assertEqual([working], list(
+            about.values() if isinstance(about, dict) else about))
+
+
+class MemoryTest(base.BaseTestCase):
+
+    def test_forgets_what_was_not_asked_for_longest(self):
+        memory = written.Memory(10)
+        memory.remember({1: 'aaaa', 2: 'bbbb'})
+        self.assertEqual({1: 'aaaa'}, memory.recall([1, 3]))
+        memory.remember({3: 'cccc', 4: 'more than there is room'})
+        self.assertEqual({1: 'aaaa', 3: 'cccc'}, memory.recall(range(5)))
