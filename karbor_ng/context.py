@@ -113,6 +113,11 @@ def carried(function):
     return call
 
 
+def is_operation():
+    """Return whether this thread works for an operation that can wait."""
+    return getattr(oslo_context.get_current(), 'sleep', None) is not None
+
+
 def sleep(seconds):
     """Sleep; raise when the operation that is worked for must end.
 

@@ -8,6 +8,7 @@ and all of them are patient in the same way.
 
 import logging
 import random
+import time
 
 from karbor_ng import context
 from karbor_ng import errors
@@ -17,10 +18,17 @@ LOG = logging.getLogger(__name__)
 
 #: No pause between two attempts is longer, in seconds.
 LONGEST_PAUSE = 60
+#: Seconds for which an operation waits for a bank that is away, once all
+#: repetitions are used up, and the pause between two attempts meanwhile.
+PATIENCE = 600
+PATIENT_PAUSE = 10
 
 
 class Retrying(driver.BankDriver):
     """Repeats what was interrupted, as often as the driver's options say.
+
+    What an operation wants is repeated for some minutes more: the bank may be
+    away, and come back, while whoever asks otherwise wants to know that.
 
     :param inner: the driver
     :param sleep: called with seconds; by default it ends, by raising, with
@@ -83,8 +91,10 @@ class Retrying(driver.BankDriver):
         for number in range(self._inner.retry_attempts):
             pause = min(self._inner.retry_backoff * 2 ** number,
                         LONGEST_PAUSE)
-            # Jitter, no secret.
-            yield pause * random.uniform(0.8, 1.2)  # nosec B311
+            yield pause * random.uniform(0.8, 1.2)  # nosec B311: only jitter
+        until = time.monotonic() + PATIENCE
+        while context.is_operation() and time.monotonic() < until:
+            yield PATIENT_PAUSE * random.uniform(0.8, 1.2)  # nosec B311
 
     def _holds(self, key, data):
         try:

@@ -3,6 +3,7 @@
 """How often and when the wrapper tries again."""
 
 import functools
+from unittest import mock
 import uuid
 
 import fixtures
@@ -84,6 +85,32 @@ class RetryingTest(base.BaseTestCase):
         self.assertRaises(errors.BankError, self.patient.put, 'a', b'1')
         self.assertEqual(3, len(self.pauses))
         self.assertEqual([], self.patient.list(''))
+
+    def work_for_operation(self):
+        """Let the clock go on by the pauses."""
+        now = [0.0]
+
+        def sleep(seconds):
+            now[0] += seconds
+            self.pauses.append(seconds)
+        self.useFixture(fixtures.MonkeyPatch(
+            'karbor_ng.bank.wrap.time', mock.Mock(monotonic=lambda: now[0])))
+        context.RequestContext(sleep=sleep)
+        self.addCleanup(context.RequestContext)
+        return wrap.Retrying(self.shaky)
+
+    def test_operations_wait_longer(self):
+        patient = self.work_for_operation()
+        self.shaky.failures = 30
+        patient.put('a', b'1')
+        self.assertEqual(30, len(self.pauses))
+        self.assertLess(max(self.pauses[3:]), 13)
+
+    def test_operations_do_not_wait_for_ever(self):
+        patient = self.work_for_operation()
+        self.shaky.failures = 10 ** 6
+        self.assertRaises(errors.BankError, patient.put, 'a', b'1')
+        self.assertTrue(600 < sum(self.pauses) < 720, sum(self.pauses))
 
     def test_only_interruptions_are_repeated(self):
         for problem in (errors.BankError, errors.NotFound, errors.Exists):
