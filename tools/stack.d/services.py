@@ -19,6 +19,7 @@ import ports
 import processes
 
 BASE = ('epmd', 'mariadb', 'memcached', 'rabbitmq')
+RABBITMQ = '/usr/lib/rabbitmq/bin/rabbitmq-server'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,13 +49,17 @@ def _base():
              '-m', '64', '-t', '1',
              *(['-u', 'root'] if os.getuid() == 0 else [])],
             _listens('memcached')),
-        'rabbitmq': Service(['/usr/lib/rabbitmq/bin/rabbitmq-server'],
-                            _amqp, _rabbit_env()),
+        'rabbitmq': Service([RABBITMQ], _amqp, rabbit_env(
+            paths.STATE / 'rabbitmq', 'stack', ports.port('rabbitmq'),
+            ports.port('rabbitmq_distribution'))),
     }
 
 
-def _rabbit_env():
-    home = paths.STATE / 'rabbitmq'
+def rabbit_env(home, node, number, distribution):
+    """Environment of a RabbitMQ with a node of this name.
+
+    :param number: its port; `distribution` is the one for other nodes
+    """
     home.mkdir(parents=True, exist_ok=True)
     calm = '+S 1:1 +sbwt none +sbwtdcpu none +sbwtdio none'
     return {
@@ -64,10 +69,10 @@ def _rabbit_env():
         'RABBITMQ_LOGS': '-',
         'RABBITMQ_LOG_BASE': str(home / 'log'),
         'RABBITMQ_CONF_ENV_FILE': str(home / 'rabbitmq-env.conf'),
-        'RABBITMQ_NODENAME': 'stack@localhost',
+        'RABBITMQ_NODENAME': f'{node}@localhost',
         'RABBITMQ_NODE_IP_ADDRESS': ports.IP,
-        'RABBITMQ_NODE_PORT': str(ports.port('rabbitmq')),
-        'RABBITMQ_DIST_PORT': str(ports.port('rabbitmq_distribution')),
+        'RABBITMQ_NODE_PORT': str(number),
+        'RABBITMQ_DIST_PORT': str(distribution),
         'ERL_EPMD_PORT': str(ports.port('epmd')),
         'ERL_EPMD_ADDRESS': ports.IP,
         'RABBITMQ_ENABLED_PLUGINS_FILE': str(home / 'enabled_plugins'),
@@ -157,14 +162,14 @@ def _karbor(product):
 
 # When is a service well?
 
-def _connect(name):
-    return socket.create_connection((ports.IP, ports.port(name)), 3)
+def _connect(number):
+    return socket.create_connection((ports.IP, number), 3)
 
 
 def _listens(name):
     def well():
         try:
-            _connect(name).close()
+            _connect(ports.port(name)).close()
             return True
         except OSError:
             return False
@@ -172,9 +177,13 @@ def _listens(name):
 
 
 def _amqp():
-    """RabbitMQ listens long before it speaks."""
+    return speaks_amqp(ports.port('rabbitmq'))
+
+
+def speaks_amqp(number):
+    """RabbitMQ listens on its port long before it speaks."""
     try:
-        with _connect('rabbitmq') as connection:
+        with _connect(number) as connection:
             connection.sendall(b'AMQP\x00\x00\x09\x01')
             return bool(connection.recv(8))
     except OSError:
@@ -197,13 +206,14 @@ def _answers(name, path):
 
 def _reports(schema, binary):
     """The service's heartbeat in its database is younger than its start."""
+    # What is put into queries here, and below, are our own words.
     def well():
         if not processes.leader(binary):
             return False
         since = _utc(max(processes.began(binary), time.time() - 60))
         try:
             return databases.query(
-                f'SELECT count(*) > 0 FROM {schema}.services '
+                f'SELECT count(*) > 0 FROM {schema}.services '  # nosec B608
                 f"WHERE `binary` = '{binary}' AND deleted = 0 "
                 f"AND updated_at >= '{since}'") == ['1']
         except RuntimeError:
@@ -219,7 +229,7 @@ def _publishes():
     files = paths.TEMPLATES / 'karbor' / 'providers.d'
     try:
         offered, = databases.query(
-            'SELECT count(*) FROM karbor.providers '
+            'SELECT count(*) FROM karbor.providers '  # nosec B608
             f"WHERE published_at >= '{_utc(processes.began(name))}'")
     except RuntimeError:
         return False
@@ -233,7 +243,7 @@ def _is_seen(binary):
             return False
         try:
             return databases.query(
-                'SELECT count(*) > 0 FROM karbor.services '
+                'SELECT count(*) > 0 FROM karbor.services '  # nosec B608
                 f"WHERE `binary` = '{binary}' "
                 f"AND started_at >= '{_utc(processes.began(binary))}'"
             ) == ['1']
