@@ -106,7 +106,7 @@ class OperationEngine:
             self.turn()
             self._looked.set()
             pause = self._conf.poll_interval
-            late = random.random() * _JITTER  # nosec B311
+            late = random.random() * _JITTER  # nosec B311: only jitter
             self._stopping.wait(pause * (1 + late))
 
     def turn(self):
