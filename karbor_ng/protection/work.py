@@ -8,6 +8,7 @@ this is the side of the journal and the lease.
 
 import dataclasses
 import functools
+import itertools
 import logging
 import time
 
@@ -15,6 +16,7 @@ from keystoneauth1 import exceptions as keystone_exceptions
 import requests.exceptions
 
 from karbor_ng import errors
+from karbor_ng import patience
 from karbor_ng.plugins import api
 from karbor_ng.protection import fence
 from karbor_ng.protection import streams
@@ -32,10 +34,10 @@ PASSING = (keystone_exceptions.ConnectFailure,
            requests.exceptions.ConnectionError,
            requests.exceptions.Timeout,
            ConnectionError, errors.Unavailable)
-#: Answers of a cloud after which it does as well.
-PASSING_CODES = (429, 500, 502, 503, 504)
 #: Seconds for which a poll may fail in passing ways before it is a failure.
 POLL_PATIENCE = 600
+#: Seconds between two polls that fail, if nobody asks for more.
+LONGEST_PAUSE = 30
 #: Seconds for which the removal of something temporary may hold up the rest.
 TEMPORARY_SECONDS = 600
 
@@ -83,8 +85,7 @@ class Work:
         :param since: returns the moment, in ``time.monotonic()``, from which
             on patience counts
         """
-        pause = 1
-        while True:
+        for failures in itertools.count(1):
             try:
                 return call()
             except Exception as problem:
@@ -93,8 +94,9 @@ class Work:
                     raise
                 LOG.info('Asking for %s failed in passing: %s',
                          self.resource, problem)
+                pause = patience.pause(failures, _asked(problem), first=1,
+                                       longest=LONGEST_PAUSE)
             self.sleep(pause)
-            pause = min(pause * 2, 30)
 
     def progress(self, done, total):
         now = time.monotonic()
@@ -283,4 +285,13 @@ def is_passing(problem):
     if isinstance(problem, PASSING):
         return True
     code = getattr(problem, 'http_status', getattr(problem, 'code', None))
-    return code in PASSING_CODES and not isinstance(problem, errors.Error)
+    return code in patience.PASSING and not isinstance(problem, errors.Error)
+
+
+def _asked(problem):
+    """Return for how long who refused wants to be left alone, or None."""
+    response = getattr(problem, 'response', None)
+    if response is not None:
+        return patience.retry_after(getattr(response, 'headers', None))
+    seconds = getattr(problem, 'retry_after', None)
+    return min(seconds, patience.LONGEST_PAUSE) if seconds else None
