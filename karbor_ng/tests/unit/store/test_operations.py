@@ -2,7 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Operations: who works on what, and who may not any more."""
 
+import contextlib
 import datetime
+import threading
 import time
 
 from oslo_db import exception as db_exception
@@ -406,6 +408,49 @@ class RenewTest(OperationTest):
             time.sleep(0.4)
             self.write(operations.renew, 'mine', [operation_id], 1)
         self.assertIsNone(self.claim(operation_id, 'second'))
+
+    def test_renew_goes_past_what_is_locked(self):
+        locked, free = self.operation(), self.operation()
+        self.claim(locked, 'mine', LONG)
+        self.claim(free, 'mine', LONG)
+        with self.locked(locked) as is_locked:
+            found = self.write(operations.renew, 'mine', [locked, free],
+                               9 * LONG)
+        self.assertEqual({locked: operations.Renewal(1, False,
+                                                     not is_locked),
+                          free: HELD}, found)
+        self.assertEqual(is_locked, self.get(locked).lease_until
+                         < self.get(free).lease_until)
+
+    def test_claim_goes_past_what_is_locked(self):
+        lost = self.lost()
+        with self.locked(lost) as is_locked:
+            claimed = self.claim(lost, 'second', SHORT)
+        self.assertEqual(is_locked, claimed is None)
+        time.sleep(2 * SHORT)
+        self.assertIsNotNone(self.claim(lost, 'third'))
+
+    @contextlib.contextmanager
+    def locked(self, operation_id):
+        """Hold an operation's row meanwhile, where rows can be held."""
+        if self.db.engine.dialect.name == 'sqlite':
+            yield False
+            return
+        has, over = threading.Event(), threading.Event()
+
+        def hold(session):
+            operations.guard(session, operation_id, 1)
+            has.set()
+            over.wait(30)
+
+        holder = threading.Thread(target=self.write, args=[hold])
+        holder.start()
+        self.assertTrue(has.wait(30))
+        try:
+            yield True
+        finally:
+            over.set()
+            holder.join()
 
     def test_renew_without_any(self):
         self.assertEqual({}, self.write(operations.renew, 'mine', [], LONG))
