@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Restores of checkpoints."""
 
-import collections
 import contextlib
 
 from karbor_ng import errors
@@ -152,8 +151,5 @@ def _resource_view(row):
 def _list(session, wanted):
     rows = restores.list(session, wanted.page, wanted.project_id,
                          **wanted.filters)
-    resources = collections.defaultdict(list)
-    for row in restores.resources(
-            session, *[row.id for row in wanted.shown(rows)]):
-        resources[row.restore_id].append(row)
-    return rows, resources
+    return rows, restores.resources_by_owner(
+        session, [row.id for row in wanted.shown(rows)])

@@ -2,8 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Verifications of checkpoints."""
 
-import collections
-
 from karbor_ng.api import listing
 from karbor_ng.api import validation
 from karbor_ng.api.schemas import base as base_schemas
@@ -99,8 +97,5 @@ def _resource_view(row):
 def _list(session, wanted):
     rows = verifications.list(session, wanted.page, wanted.project_id,
                               **wanted.filters)
-    resources = collections.defaultdict(list)
-    for row in verifications.resources(
-            session, *[row.id for row in wanted.shown(rows)]):
-        resources[row.verification_id].append(row)
-    return rows, resources
+    return rows, verifications.resources_by_owner(
+        session, [row.id for row in wanted.shown(rows)])
