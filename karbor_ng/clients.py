@@ -36,8 +36,8 @@ def cinder(session, region_name=None):
         ``region_name``, if it has any, say which endpoint is used
     :param region_name: another region than the session's
     :raises errors.Error: this Cinder is too old
-    :raises errors.Unavailable: the catalog has no Cinder, or the deployment
-        has no cloud
+    :raises errors.Unavailable: the catalog has no Cinder, the deployment
+        has no cloud, or Cinder does not answer
     """
     need_cloud(session)
     place = _place(session, 'block-storage', region_name)
@@ -166,7 +166,11 @@ def _endpoint_data(service):
 def _microversion(session, place, oldest, newest):
     """Agree on a microversion; the session remembers what it was told."""
     data = _endpoint_data(adapter.Adapter(session, **place))
-    offered = data.max_microversion or (0, 0)
+    offered = data.max_microversion
+    if offered is None:
+        # keystoneauth goes on without an answer; it would be a wrong one.
+        raise errors.Unavailable(
+            f'{data.url} does not say which versions it speaks.')
     if offered < oldest:
         raise errors.Error(
             f'{data.url} speaks microversions up to '

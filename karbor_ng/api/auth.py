@@ -9,6 +9,7 @@ nothing after it knows which one it was.
 import re
 
 from keystonemiddleware import auth_token
+from keystonemiddleware import opts as auth_token_opts
 from oslo_middleware import request_id
 
 from karbor_ng import context as request_context
@@ -18,6 +19,9 @@ _NAME = '[A-Za-z0-9._@-]{1,255}'
 _NOAUTH_TOKEN = re.compile(
     f'(?P<user>{_NAME}):(?P<project>{_NAME})(?::(?P<roles>[a-z_,-]*))?')
 
+#: How long a Keystone that checks tokens may be silent. keystonemiddleware
+#: itself would wait for ever; its option http_connect_timeout says otherwise.
+KEYSTONE_SECONDS = 10
 #: Where the rest of a request finds who calls.
 CONTEXT = 'karbor.context'
 
@@ -26,8 +30,17 @@ def strategy(conf):
     """Return the middleware that ``auth_strategy`` names: app to app."""
     if conf.auth_strategy == 'noauth':
         return NoAuth
+    _limit_patience(conf)
     return lambda app: auth_token.AuthProtocol(
         app, {'oslo_config_config': conf})
+
+
+def _limit_patience(conf):
+    """Let no Keystone hold up all threads by saying nothing."""
+    for group, options in auth_token_opts.list_auth_token_opts():
+        conf.register_opts(options, group=group)
+        conf.set_default('http_connect_timeout', KEYSTONE_SECONDS,
+                         group=group)
 
 
 class NoAuth:
