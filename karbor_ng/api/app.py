@@ -6,6 +6,7 @@ Everything that it works with is handed in, so that several can live in one
 process: the services', the all-in-one's, and those of tests.
 """
 
+from oslo_config import cfg
 from oslo_middleware import http_proxy_to_wsgi
 from oslo_middleware import request_id
 from oslo_middleware import sizelimit
@@ -20,6 +21,16 @@ from karbor_ng.api import routing
 from karbor_ng.api.v1 import base
 from karbor_ng.api.v1 import routes
 from karbor_ng.operationengine import client as engine_client
+
+
+#: Bytes. A plan of some thousand resources does not fit into the 112 KiB
+#: that oslo.middleware allows by itself.
+_MOST_BODY = 4 * 1024 * 1024
+
+
+def set_defaults():
+    """Change defaults of libraries; what writes the sample file asks too."""
+    cfg.set_defaults(sizelimit.OPTS, max_request_body_size=_MOST_BODY)
 
 
 class _RequestId(request_id.RequestId):
@@ -57,11 +68,15 @@ def make_app(conf, db, client, cloud, protectables, sealer=None, auth=None,
     :param broker: a :class:`karbor_ng.rpc.Broker`; None where messages do
         not leave the process
     """
+    set_defaults()
     enforcer = policy.Enforcer(conf)
     tools = base.Tools(
         conf=conf, db=db, client=client, cloud=cloud,
         protectables=protectables, enforcer=enforcer, sealer=sealer,
-        health=health.Health(conf, db, broker), document=routes.document(),
+        document=routes.document(),
+        health=health.Health(
+            conf, db, broker,
+            cloud if getattr(cloud, 'auth_url', None) else None),
         engine=engine_client.EngineClient(
             db, delegation.Delegation(cloud), triggers.load(conf)))
     dispatch = _dispatch(tools)

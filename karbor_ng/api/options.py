@@ -4,11 +4,10 @@
 
 from oslo_concurrency import processutils
 from oslo_config import cfg
-from oslo_middleware import sizelimit
 
 GROUP = None
 OPTS = [
-    cfg.HostAddressOpt('osapi_karbor_listen', default='0.0.0.0',  # nosec
+    cfg.HostAddressOpt('osapi_karbor_listen', default='0.0.0.0',  # nosec B104
                        help='Address on which karbor-api listens.'),
     cfg.PortOpt('osapi_karbor_listen_port', default=8799,
                 help='TCP port on which karbor-api listens.'),
@@ -41,7 +40,3 @@ OPTS = [
                help='Seconds that a stopping karbor-api gives requests to '
                     'end before it cuts them off.'),
 ]
-
-# A plan of some thousand resources does not fit into oslo.middleware's own
-# default of 112 KiB.
-cfg.set_defaults(sizelimit.OPTS, max_request_body_size=4 * 1024 * 1024)

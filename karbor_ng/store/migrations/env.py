@@ -1,6 +1,6 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); see LICENSE.
 # SPDX-License-Identifier: Apache-2.0
-"""What alembic runs around the steps; see ``karbor_ng/store/schema.py``.
+"""What alembic runs around the steps; see ``run.py``.
 
 The connection, with its transaction and its lock, is handed in: alembic
 neither opens one nor reads a file.

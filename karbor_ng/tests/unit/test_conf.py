@@ -27,11 +27,12 @@ def flat(groups):
             yield getattr(group, 'name', group), option
 
 
-def sample(namespace):
+def sample(*namespaces):
     """Return the sample file as oslo-config-generator writes it."""
     conf = cfg.ConfigOpts()
     generator.register_cli_opts(conf)
-    conf(['--namespace', namespace], default_config_files=[])
+    conf([word for one in namespaces for word in ('--namespace', one)],
+         default_config_files=[])
     out = io.StringIO()
     generator.generate(conf, out)
     return out.getvalue()
@@ -70,6 +71,10 @@ class ListTest(base.BaseTestCase):
         for line in ('[credentials]', '#keys =', '[database]',
                      '#lease_seconds = 60', '#host = <host name>'):
             self.assertIn(f'\n{line}', text)
+
+    def test_sample_has_our_defaults_of_what_libraries_offer(self):
+        self.assertIn('\n#max_request_body_size = 4194304\n', sample(
+            'karbor_ng', 'oslo.middleware.sizelimit'))
 
     def test_sample_of_provider_files(self):
         text = sample('karbor_ng.providers')

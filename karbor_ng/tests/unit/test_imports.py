@@ -299,6 +299,26 @@ print(backend.get_backend_type().name)
 """
 
 
+class CheapStartTest(base.BaseTestCase):
+    """An engine that was killed is back soon, also on a busy machine."""
+
+    #: What takes long to import, and only others need.
+    DEAR = ('alembic', 'jinja2', 'webob', 'pecan', 'taskflow', 'cinderclient',
+            'novaclient', 'glanceclient', 'neutronclient', 'openstack')
+
+    def test_the_operation_engine_imports_nothing_dear(self):
+        ended = subprocess.run(
+            [sys.executable, '-W', 'ignore', '-c',
+             'import sys; from karbor_ng.cmd import operationengine; '
+             'from karbor_ng import conf; conf.prepare(); '
+             'print(*sys.modules)'],
+            capture_output=True, text=True, timeout=120)
+        self.assertEqual(0, ended.returncode, ended.stderr)
+        found = {name.partition('.')[0] for name in ended.stdout.split()}
+        self.assertIn('sqlalchemy', found)
+        self.assertEqual(set(), found & set(self.DEAR))
+
+
 class EventletTest(testscenarios.WithScenarios, base.BaseTestCase):
     """Our programs are threaded: none of them ever imports eventlet."""
 

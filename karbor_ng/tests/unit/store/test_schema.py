@@ -9,7 +9,9 @@ import sys
 import threading
 
 from alembic import autogenerate
+from alembic import config
 from alembic import migration
+from alembic import script
 from oslotest import base
 import sqlalchemy as sa
 import testscenarios
@@ -66,6 +68,19 @@ def _column(column):
 
 def _sorted(items):
     return sorted(items, key=repr)
+
+
+class StepsTest(base.BaseTestCase):
+
+    def test_their_numbers_are_what_alembic_knows(self):
+        configuration = config.Config()
+        configuration.set_main_option('script_location',
+                                      'karbor_ng.store:migrations')
+        configuration.set_main_option('path_separator', 'os')
+        known = script.ScriptDirectory.from_config(configuration)
+        self.assertEqual(schema.newest(), known.get_current_head())
+        self.assertEqual(schema._steps(), sorted(
+            step.revision for step in known.walk_revisions()))
 
 
 class SchemaTest(testscenarios.WithScenarios, base.BaseTestCase):
