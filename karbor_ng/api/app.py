@@ -22,7 +22,6 @@ from karbor_ng.api.v1 import base
 from karbor_ng.api.v1 import routes
 from karbor_ng.operationengine import client as engine_client
 
-
 #: Bytes. A plan of some thousand resources does not fit into the 112 KiB
 #: that oslo.middleware allows by itself.
 _MOST_BODY = 4 * 1024 * 1024
