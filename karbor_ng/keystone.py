@@ -25,6 +25,7 @@ from keystoneauth1.identity import access as access_plugin
 from keystoneauth1.loading import session as session_loading
 from oslo_config import cfg
 from oslo_context import context as oslo_context
+import requests
 
 from karbor_ng import errors
 from karbor_ng import patience
@@ -73,6 +74,9 @@ _TRUST_WORDS = (
     'it was revoked or has expired, or its user is disabled or lacks a role '
     'or the project that it had. Enable the scheduled operation again to '
     'renew it.')
+
+#: How long Keystone may take to say that it is there.
+_CHECK_SECONDS = 2
 
 #: How long a checked token is believed, and how many of them.
 _CHECKED_SECONDS = 300
@@ -278,6 +282,13 @@ class Cloud:
     def auth_url(self):
         """The URL of Keystone; None where the credentials need none."""
         return getattr(self.service_session().auth, 'auth_url', None)
+
+    def check(self):
+        """Return if Keystone answers at all.
+
+        :raises errors.Unavailable: it does not
+        """
+        _check_answer(self.service_session())
 
     def check_service_user(self):
         """Sign in, and make sure that tokens of users stay usable.
@@ -513,6 +524,10 @@ class SingleUserCloud:
         with _explained(self._who):
             return self._session.get_user_id()
 
+    def check(self):
+        """Return if Keystone answers at all; raises like Cloud's."""
+        _check_answer(self._session)
+
     def service_session(self):
         return self._session
 
@@ -614,6 +629,19 @@ def _sdk_session(name, who):
         return region.get_session()
     except sdk_exceptions.ConfigException as exc:
         raise errors.ConfigError(f'No usable cloud: {exc}') from None
+
+
+def _check_answer(session):
+    """Ask Keystone for its versions: once, with a connection of its own."""
+    url = session.auth.auth_url
+    try:
+        with requests.get(url, timeout=_CHECK_SECONDS, verify=session.verify,
+                          cert=session.cert) as answer:
+            code = answer.status_code
+    except requests.RequestException as problem:
+        raise errors.Unavailable(f'{url}: {problem}') from None
+    if code >= 500:
+        raise errors.Unavailable(f'{url} answers HTTP {code}.')
 
 
 def _ask_keystone(session, token, headers=None, **kwargs):

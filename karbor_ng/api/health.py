@@ -29,8 +29,17 @@ from karbor_ng.store import health as rows
 LOG = logging.getLogger(__name__)
 
 #: In the order in which they are shown.
-CHECKS = ('maintenance', 'database', 'broker', 'providers', 'queue',
-          'leases', 'schedules')
+CHECKS = ('maintenance', 'database', 'broker', 'keystone', 'providers',
+          'queue', 'leases', 'schedules')
+#: What is said of what we need when it refuses us, and when it hangs.
+AWAY = {
+    'broker': ('The broker lets nobody in; operations start later.',
+               'The broker does not answer; operations start later.'),
+    'keystone': ('Keystone does not work: only tokens of the last minutes '
+                 'are known, and operations wait for it.',
+                 'Keystone does not answer: only tokens of the last minutes '
+                 'are known, and operations wait for it.'),
+}
 #: Seconds for which an answer is good.
 GOOD_SECONDS = 5
 #: Seconds after which whoever has not answered is not well.
@@ -57,7 +66,7 @@ OPTS = [
                     'service has said that it is well, an operation whose '
                     'lease ran out and that nobody has taken over, and a '
                     'trigger that is due and has not fired, count as '
-                    'failures. Services say it every 60 seconds.'),
+                    'failures. Services say it every 15 seconds.'),
     cfg.IntOpt('queue_seconds', default=3600, min=1,
                help='Seconds after which an operation that still waits for '
                     'a worker counts as a failure.'),
@@ -94,20 +103,19 @@ class Health:
 
     :param broker: has ``check()``, which raises ``errors.Unavailable``;
         None where messages do not leave the process
+    :param keystone: has ``check()`` as well; None where there is none
     """
 
-    def __init__(self, conf, db, broker=None):
+    def __init__(self, conf, db, broker=None, keystone=None):
         self._conf = conf.healthcheck
         # Misspelt names are refused at start, not in each answer.
         _ = self._conf.essential
         self._db = db
-        self._broker = broker
-        self._database_trouble = trouble.Trouble(
-            LOG, 'The database is not well')
-        self._broker_trouble = trouble.Trouble(LOG, 'The broker is not well')
+        self._trouble = trouble.Trouble(LOG, 'The database is not well')
         self._probes = {'rows': _Probe(self._ask_rows)}
-        if broker is not None:
-            self._probes['broker'] = _Probe(self._ask_broker)
+        for name, needed in (('broker', broker), ('keystone', keystone)):
+            if needed is not None:
+                self._probes[name] = _Probe(_asking(name, needed))
 
     def report(self):
         """Return ``(status, {check: Finding})``.
@@ -134,18 +142,18 @@ class Health:
             probe.start()
         found.update(self._probes['rows'].answer() or {'database': Finding(
             'The database does not answer.')})
-        if 'broker' in self._probes:
-            found.update(self._probes['broker'].answer() or {
-                'broker': Finding('The broker does not answer.')})
+        for name in self._probes.keys() & AWAY.keys():
+            found[name] = self._probes[name].answer() or Finding(
+                AWAY[name][1])
         return found
 
     def _ask_rows(self):
         try:
             glance = self._db.read(rows.glance)
-            self._database_trouble.end()
+            self._trouble.end()
         except (db_errors.DBError, sqlalchemy_errors.SQLAlchemyError,
                 OSError) as problem:
-            self._database_trouble.meet(problem)
+            self._trouble.meet(problem)
             return None
         silence = self._conf.silence_seconds
         return {'database': Finding(),
@@ -154,16 +162,20 @@ class Health:
                 'leases': judge_leases(glance, silence),
                 'schedules': judge_schedules(glance, silence)}
 
-    def _ask_broker(self):
+
+def _asking(name, needed):
+    """Return what asks a service that we need, and makes the finding."""
+    away = trouble.Trouble(LOG, f'Not well: {name}')
+
+    def ask():
         try:
-            self._broker.check()
-            self._broker_trouble.end()
+            needed.check()
         except errors.Unavailable as problem:
-            self._broker_trouble.meet(problem)
-            return {'broker': Finding(
-                'The broker lets nobody in; operations start later.',
-                {'problem': str(problem)})}
-        return {'broker': Finding()}
+            away.meet(problem)
+            return Finding(AWAY[name][0], {'problem': str(problem)})
+        away.end()
+        return Finding()
+    return ask
 
 
 def judge_providers(glance, silence):
@@ -171,6 +183,11 @@ def judge_providers(glance, silence):
     details = {'providers': glance.providers}
     if not glance.providers:
         return Finding('No protection service has offered a provider yet.')
+    ill = [one for one in glance.providers if one['problem']]
+    if ill:
+        return Finding(
+            f'{len(ill)} of {len(glance.providers)} providers: no protection '
+            f'service reaches the bank, or it is another one.', details)
     silent = [one for one in glance.providers
               if one['silent_seconds'] > silence]
     if not silent:

@@ -42,7 +42,7 @@ BINARY = 'karbor-protection'
 #: Seconds to wait for a renewal that goes on while the service stops.
 GOODBYE_SECONDS = 5
 #: Seconds between two looks at the banks of what is offered.
-REFRESH_SECONDS = 60
+REFRESH_SECONDS = 15
 #: Seconds that a turn of a loop may last beyond its pause.
 TURN_SECONDS = 60
 
@@ -348,29 +348,42 @@ class ProtectionService:
     # What others are told
 
     def _publish_loop(self):
-        """Apart from the other loops, because a bank may hang."""
-        while not self._stopping.wait(REFRESH_SECONDS):
-            try:
-                self._publish()
-            except store_session.AWAY as problem:
-                self._database.meet(problem)
-            except Exception:
-                LOG.exception('Publishing the providers failed')
+        """Apart from the other loops, because a bank may hang.
 
-    def _publish(self):
-        """Say of each provider that it is well, if it is and we are.
+        And each bank apart from the others.
+        """
+        looks = {}
+        while not self._stopping.wait(REFRESH_SECONDS):
+            if not self.is_alive():
+                LOG.error('Protection service %s hangs', self.owner)
+                continue
+            for provider in list(self._providers.values()):
+                if provider.id in looks and looks[provider.id].is_alive():
+                    continue
+                looks[provider.id] = threading.Thread(
+                    target=self._look_after, args=(provider,),
+                    name='publish', daemon=True)
+                looks[provider.id].start()
+
+    def _look_after(self, provider):
+        try:
+            self._publish(provider)
+        except store_session.AWAY as problem:
+            self._database.meet(problem)
+        except Exception:
+            LOG.exception('Publishing provider %s failed', provider.id)
+
+    def _publish(self, provider):
+        """Say of a provider that it is well, or what is wrong.
 
         Who reads it can rely on a bank that answers and on somebody who
-        looks for work. Rows of providers that were lost are back.
+        looks for work. A row that was lost is back.
         """
-        if not self.is_alive():
-            LOG.error('Protection service %s hangs', self.owner)
-            return
-        for provider in list(self._providers.values()):
-            try:
-                provider.check_bank()
-                self._db.write(provider_rows.publish,
-                               provider.values(self._host))
-            except errors.Error as problem:
-                LOG.error('Provider %s (%s) is not well: %s', provider.name,
-                          provider.id, problem)
+        try:
+            provider.check_bank()
+            self._db.write(provider_rows.publish, provider.values(self._host))
+        except errors.Error as problem:
+            LOG.error('Provider %s (%s) is not well: %s', provider.name,
+                      provider.id, problem)
+            self._db.write(provider_rows.complain, provider.id, self._host,
+                           str(problem))

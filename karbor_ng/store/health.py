@@ -22,12 +22,18 @@ Trigger = models.Trigger
 Trust = models.Trust
 
 
+#: Services that reach a bank say so more often than this; who complains of it
+#: then stands alone.
+CONTRADICTED = datetime.timedelta(seconds=20)
+
+
 @dataclasses.dataclass(frozen=True)
 class Glance:
     """The services as their rows show them at one moment.
 
-    :ivar providers: dicts of ``id``, ``name``, ``host``, ``bank`` (its kind)
-        and ``silent_seconds``: since a service last said that it is well
+    :ivar providers: dicts of ``id``, ``name``, ``host``, ``bank`` (its kind),
+        ``silent_seconds`` (since a service last said that it is well) and
+        ``problem``: what a service has found wrong since then, or None
     :ivar queued: how many operations wait for a worker
     :ivar oldest_queued_seconds: how long the first of them has waited;
         copies, which wait for each other, left out
@@ -90,11 +96,20 @@ def _given_up(session):
 def _providers(session, now):
     rows = session.execute(
         sa.select(Provider.id, Provider.name, Provider.host,
-                  Provider.bank_kind, Provider.published_at)
+                  Provider.bank_kind, Provider.published_at,
+                  Provider.problem, Provider.problem_at)
         .order_by(Provider.name, Provider.id))
     return [{'id': row.id, 'name': row.name, 'host': row.host,
              'bank': row.bank_kind,
-             'silent_seconds': _age(row.published_at, now)} for row in rows]
+             'silent_seconds': _age(row.published_at, now),
+             'problem': row.problem if _has_problem(row) else None}
+            for row in rows]
+
+
+def _has_problem(row):
+    """One host may reach a bank that another one does not reach."""
+    return (row.problem_at is not None
+            and row.problem_at - row.published_at > CONTRADICTED)
 
 
 def _disabled(session):

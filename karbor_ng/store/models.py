@@ -106,6 +106,9 @@ class Provider(Base):
     published_at = sa.Column(Time, nullable=False)
     #: {type: plugin}; None as long as only an older release published it
     plugins = sa.Column(Json)
+    #: what a service found wrong with the bank last, and when
+    problem = sa.Column(sa.String(1024))
+    problem_at = sa.Column(Time)
 
 
 class Plan(Base):

@@ -39,6 +39,17 @@ def publish(session, values):
             _put(session, values)
 
 
+def complain(session, provider_id, host, problem):
+    """Write what a host has found wrong with the bank of a provider.
+
+    It counts as long as no host says that all is well.
+    """
+    query.change(session, Provider, {
+        'problem': f'{host}: {problem}'[:Provider.problem.type.length],
+        'problem_at': store_session.now(session)},
+        Provider.id == provider_id)
+
+
 def _put(session, values):
     return query.change(session, Provider, values,
                         Provider.id == values['id'])

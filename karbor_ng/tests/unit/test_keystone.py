@@ -108,6 +108,23 @@ class WithCloud(Wired):
         return session.get('/volumes', endpoint_filter=VOLUMES)
 
 
+class AnswerTest(WithCloud):
+    """Whether Keystone answers at all."""
+
+    def test_it_answers(self):
+        self.cloud.check()
+        self.assertEqual([], self.sent('POST', KEYSTONE))
+
+    def test_it_is_away(self):
+        for trouble in ({'status_code': 503},
+                        {'exc': requests.exceptions.ConnectTimeout},
+                        {'exc': requests.exceptions.ConnectionError}):
+            self.wire.get(KEYSTONE, **trouble)
+            problem = self.assertRaises(errors.Unavailable, self.cloud.check)
+            self.assertIn(KEYSTONE, str(problem))
+        self.sleep.assert_not_called()
+
+
 class CloudTest(WithCloud):
 
     def test_service_session_is_made_once_by_many_threads(self):

@@ -16,6 +16,7 @@ from karbor_ng import errors
 from karbor_ng.api import health
 from karbor_ng.store import models
 from karbor_ng.store import operations
+from karbor_ng.store import providers
 from karbor_ng.store import query
 from karbor_ng.store import services
 from karbor_ng.store import session as store_session
@@ -24,7 +25,9 @@ from karbor_ng.tests.unit.api import environment
 
 
 class Broker:
-    """A broker that is as well as a test wishes."""
+    """A broker, or a Keystone, that is as well as a test wishes."""
+
+    auth_url = 'http://keystone.test'
 
     def __init__(self):
         self.problem = None
@@ -47,7 +50,9 @@ class HealthTest(base.BaseTestCase):
     def setUp(self):
         super().setUp()
         self.broker = Broker()
-        self.api = self.useFixture(environment.Api(broker=self.broker))
+        self.keystone = Broker()
+        self.api = self.useFixture(environment.Api(
+            broker=self.broker, cloud=self.keystone))
         # What one test finds is not kept for its next question.
         self.useFixture(fixtures.MonkeyPatch(
             f'{health.__name__}.GOOD_SECONDS', -1))
@@ -77,8 +82,8 @@ class HealthTest(base.BaseTestCase):
         self.assertEqual('ok', answer.json['status'])
         self.assertEqual({'status': 'ok'}, answer.json['checks']['leases'])
         self.assertEqual(
-            ['database', 'broker', 'providers', 'queue', 'leases',
-             'schedules'],
+            ['database', 'broker', 'keystone', 'providers', 'queue',
+             'leases', 'schedules'],
             list(answer.json['checks']))
         self.assertEqual('no-store', answer.headers['Cache-Control'])
 
@@ -89,6 +94,44 @@ class HealthTest(base.BaseTestCase):
         self.broker.problem = 'rabbit-1: secret words'
         self.assertIn('operations start later', self.failed('broker'))
         self.assertNotIn('rabbit-1', self.ask().text)
+
+    def test_no_keystone(self):
+        self.keystone.problem = 'http://keystone.test: refused'
+        self.assertIn('operations wait', self.failed('keystone'))
+        self.assertNotIn('refused', self.ask().text)
+        self.assertIn('refused', self.ask(environment.ADMIN).text)
+
+    def test_no_cloud(self):
+        app = self.api.make_app(broker=self.broker)
+        self.assertNotIn('keystone', self.api.call(
+            'GET', '/healthcheck', token=None, app=app).json['checks'])
+
+    def complain(self, seconds):
+        """Let node-2 complain so long after somebody was content."""
+        provider = self.api.db.read(
+            providers.list, query.Page(sort=(('id', 'asc'),)))[0]
+        self.api.db.write(_age, models.Provider, 'published_at', seconds)
+        self.api.db.write(providers.complain, provider.id, 'node-2',
+                          'Swift refuses.' + 2000 * '.')
+
+    def test_a_bank_that_nobody_reaches(self):
+        self.complain(25)
+        self.assertIn('1 of 2 providers', self.failed('providers'))
+        self.assertNotIn('Swift', self.ask().text)
+        details = self.ask(environment.ADMIN).json['checks']['providers'][
+            'details']['providers']
+        self.assertEqual([None, 'node-2: Swift'], sorted(
+            [one['problem'] and one['problem'][:13] for one in details],
+            key=str))
+
+    def test_a_bank_that_another_host_reaches(self):
+        self.complain(15)
+        self.assertEqual('ok', self.ask().json['status'])
+
+    def test_a_bank_that_is_there_again(self):
+        self.complain(25)
+        self.api.db.write(_age, models.Provider, 'published_at', 0)
+        self.assertEqual('ok', self.ask().json['status'])
 
     def test_what_is_essential_is_the_operators_choice(self):
         self.api.set('essential', ['broker'], 'healthcheck')

@@ -5,6 +5,7 @@
 import pathlib
 import shutil
 import threading
+from unittest import mock
 
 import fixtures
 from oslotest import base
@@ -55,6 +56,8 @@ class PublishingTest(base.BaseTestCase):
         self.site.wait(lambda: self.log.output.count(
             'is not well') > count + 2)
         self.assertEqual(before, self.row().published_at)
+        self.assertIn('is its directory not mounted', self.row().problem)
+        self.assertIn(self.site.conf.host, self.row().problem)
         shutil.rmtree(self.bank, ignore_errors=True)
         shutil.move(away, self.bank)
         self.published_again()
@@ -67,6 +70,16 @@ class PublishingTest(base.BaseTestCase):
         shutil.rmtree(self.bank)
         shutil.copytree(f'{other.path}/bank', self.bank)
         self.site.wait(lambda: f'mark {found.bank_uuid}' in self.log.output)
+
+    def test_a_bank_that_hangs_holds_up_no_other_one(self):
+        worker = self.site.start_worker()
+        hangs, free = mock.Mock(id='other'), threading.Event()
+        self.addCleanup(free.set)
+        hangs.check_bank.side_effect = free.wait
+        worker._providers['other'] = hangs
+        self.site.wait(lambda: hangs.check_bank.called)
+        self.published_again(3)
+        self.assertEqual(1, hangs.check_bank.call_count)
 
     def test_not_while_a_loop_hangs(self):
         self.useFixture(fixtures.MonkeyPatch(

@@ -107,4 +107,5 @@ class GlanceTest(fixtures.DatabaseTest):
         provider, = self.glance().providers
         self.assertAlmostEqual(200, provider.pop('silent_seconds'), delta=30)
         self.assertEqual({'id': values['id'], 'name': values['name'],
+                          'problem': None,
                           'host': 'node-1', 'bank': 'memory'}, provider)
