@@ -494,18 +494,23 @@ class Restore(_CinderOperation):
 
     def _request_filling(self, volume_id):
         """Ask Cinder to restore, once no other restore uses the backup."""
-        while True:
-            backup = self._await_backup()
-            try:
-                self.cinder.restores.restore(backup.id, volume_id)
-                return
-            except (exceptions.ClientException,
-                    keystone_exceptions.ClientException):
-                # Refused, or only the answer was lost?
-                if self.cinder.volumes.get(volume_id).status != 'available':
-                    return
-                if self.cinder.backups.get(backup.id).status != 'restoring':
-                    raise
+        self.wait(functools.partial(self._ask_to_fill, volume_id),
+                  ('begun',), status=str)
+
+    def _ask_to_fill(self, volume_id):
+        """Return ``begun`` when Cinder restores, ``busy`` if it can not."""
+        backup = self._await_backup()
+        try:
+            self.cinder.restores.restore(backup.id, volume_id)
+        except (exceptions.ClientException,
+                keystone_exceptions.ClientException):
+            # Refused, or only the answer was lost?
+            if self.cinder.volumes.get(volume_id).status != 'available':
+                return 'begun'
+            if self.cinder.backups.get(backup.id).status == 'restoring':
+                return 'busy'
+            raise
+        return 'begun'
 
     def _make_alike(self, volume):
         """Set what a backup of Cinder's does not always bring back."""

@@ -73,6 +73,8 @@ class Attempt:
         :meth:`open_session`, or where there is no cloud
     :ivar has_access: whether :meth:`open_session` has succeeded
     :ivar restored: ``{original id: new id}``
+    :ivar has_repeated: whether a creation was tried again, so that a thing
+        may exist twice
     """
 
     def __init__(self, tools, operation, lease):
@@ -83,6 +85,7 @@ class Attempt:
         self.journal = journal.Journal(tools.db, operation, lease)
         self.session = None
         self.has_access = False
+        self.has_repeated = False
         self.restored = {}
 
     def open_session(self):

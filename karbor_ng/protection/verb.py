@@ -154,12 +154,13 @@ class Verb:
             return
         external, resource = work.as_external(row), _resource_of(row)
         kind = plugin.kind(row.kind)
-        if row.state == 'intended' or self.operation.attempt > 1:
-            external = self._settle(kind, external, resource)
+        if (row.state == 'intended' or self.operation.attempt > 1
+                or self.attempt.has_repeated):
+            external = self._settle(plugin, kind, external, resource)
         if kind.temporary or self.is_unwanted(resource):
             self.discard(plugin, external, resource)
 
-    def _settle(self, kind, external, resource):
+    def _settle(self, plugin, kind, external, resource):
         """Make the journal and the cloud agree about one tag."""
         found = kind.find(self.attempt.session, external.tag, resource)
         kept = external.external_id
@@ -170,7 +171,7 @@ class Verb:
             if other != kept:
                 LOG.warning('Removing %s %s: it exists twice', kind.name,
                             other)
-                kind.remove(self.attempt.session, other)
+                work.remove(self, plugin, kind, self.attempt.session, other)
         return work.replace_id(external, kept)
 
     def is_unwanted(self, resource):

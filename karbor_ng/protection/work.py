@@ -169,6 +169,24 @@ class Work:
         return external_id
 
     def _create(self, create, kind, tag):
+        """Create a thing; again, where that fails in passing.
+
+        Before it is tried again the cloud is asked whether it was done all
+        the same. What comes true later than that is met by ``Verb.tidy``.
+        """
+        begun = time.monotonic()
+        attempts = itertools.count()
+
+        def attempt():
+            found = None
+            if next(attempts):
+                self.job.has_repeated = True
+                found = self._find(kind, tag)
+            return found or self._create_or_adopt(create, kind, tag)
+
+        return self.patiently(attempt, lambda: begun)
+
+    def _create_or_adopt(self, create, kind, tag):
         self.check()
         try:
             return create(tag)
@@ -249,21 +267,30 @@ def discard(waiter, plugin, session, journal, external, resource):
     ids = [external.external_id]
     if external.external_id is None:
         ids = kind.find(session, external.tag, resource)
+    for external_id in ids:
+        remove(waiter, plugin, kind, session, external_id)
+    journal.gone(external.id)
+
+
+def remove(waiter, plugin, kind, session, external_id):
+    """Remove a thing of a kind, and wait until it is gone.
+
+    :param waiter: as :func:`discard` has it
+    :raises errors.Timeout: it is still there
+    """
     seconds = plugin.timeout
     if kind.temporary:
         seconds = min(seconds, TEMPORARY_SECONDS)
     deadline = time.monotonic() + seconds
-    for external_id in ids:
-        pause = 0.5
-        while not waiter.poll(
-                functools.partial(kind.remove, session, external_id)):
-            if time.monotonic() > deadline:
-                raise errors.Timeout(
-                    f'{kind.name} {external_id} is still there after '
-                    f'{seconds} seconds')
-            waiter.sleep(min(pause, plugin.poll_interval))
-            pause *= 1.5
-    journal.gone(external.id)
+    pause = 0.5
+    while not waiter.poll(
+            functools.partial(kind.remove, session, external_id)):
+        if time.monotonic() > deadline:
+            raise errors.Timeout(
+                f'{kind.name} {external_id} is still there after '
+                f'{seconds} seconds')
+        waiter.sleep(min(pause, plugin.poll_interval))
+        pause *= 1.5
 
 
 def as_external(row):
