@@ -14,6 +14,7 @@ import waitress
 from waitress import wasyncore
 
 from karbor_ng import errors
+from karbor_ng.api import stopping
 
 _TURN_SECONDS = 1
 _LOOK_SECONDS = 0.05
@@ -51,6 +52,7 @@ class Server:
     """
 
     def __init__(self, app, listener, threads):
+        self._listener = listener
         self._sockets = {}
         self._ended = threading.Event()
         # Headers of proxies are for the application to believe or not.
@@ -74,10 +76,14 @@ class Server:
     def stop(self, timeout):
         """Take no more requests, and end when those begun are answered.
 
-        Only once; it may come before the start, or in the middle of it.
+        Who is connected, or waits for it, may still send a request that is
+        on its way. Only once; it may come before the start, or in the middle
+        of it.
 
         :param timeout: seconds after which what is left is cut off
         """
+        if self._thread.is_alive():
+            stopping.take_waiting(self._listener)
         self._server.accepting = False
         until = time.monotonic() + timeout
         while self._close_idle() and time.monotonic() < until:
@@ -98,8 +104,7 @@ class Server:
         """Hang up where nothing is going on; return how many are left."""
         channels = list(self._server.active_channels.values())
         for channel in channels:
-            channel.will_close = channel.will_close or not (
-                channel.requests or channel.request
-                or channel.total_outbufs_len)
+            channel.will_close = (channel.will_close
+                                  or stopping.is_idle(channel))
         self._server.pull_trigger()
         return len(channels)

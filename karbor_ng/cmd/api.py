@@ -6,6 +6,7 @@ Several processes share one listening socket. The same application runs in
 any other WSGI server, see ``karbor_ng.api.wsgi``.
 """
 
+import functools
 import logging
 import sys
 
@@ -17,6 +18,7 @@ from karbor_ng import conf as configuration
 from karbor_ng import errors
 from karbor_ng import presence
 from karbor_ng.api import server
+from karbor_ng.api import stopping
 from karbor_ng.api import wsgi
 from karbor_ng.cmd import systemd
 from karbor_ng.store import session
@@ -69,7 +71,9 @@ def main():
         graceful_shutdown_timeout=(
             conf.osapi_karbor_graceful_shutdown_timeout + _CLOSING_SECONDS))
     # The workers then end gently, and new ones find what was read here.
-    manager.register_hooks(on_reload=conf.reload_config_files)
+    manager.register_hooks(
+        on_reload=conf.reload_config_files,
+        on_terminate=functools.partial(stopping.refuse_new, listener))
     manager.add(Worker, workers=conf.osapi_karbor_workers,
                 args=(conf, listener))
     LOG.info('karbor-api listens on %s port %d with %d workers.',
