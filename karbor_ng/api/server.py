@@ -2,13 +2,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """An HTTP server for the application, which stops without breaking answers.
 
-waitress does HTTP; what it leaves open is how to stop: it would drop the
-requests that it has begun.
+waitress does HTTP: one thread reads all requests and writes all answers, so
+that slow clients take no thread from others. What it leaves open is how to
+stop, since it would drop the requests that it has begun, and how long a
+request may take to arrive: connections are not without number.
 """
 
 import socket
 import threading
 import time
+import weakref
 
 import waitress
 from waitress import wasyncore
@@ -19,9 +22,13 @@ from karbor_ng.api import stopping
 _TURN_SECONDS = 1
 _LOOK_SECONDS = 0.05
 _MOST_CONNECTIONS = 1000
-#: The application itself refuses what is too large, in the form that callers
-#: of the API expect. This only protects the disk from the boundless.
-_LARGEST_BODY = 64 * 1024 * 1024
+#: Seconds in which a request must have arrived, and those that are left when
+#: others wait for a connection.
+_REQUEST_SECONDS = 60
+_HURRIED_SECONDS = 5
+#: Bytes of a body that wait in memory until the rest has come; more of them
+#: wait on the disk.
+_BODY_IN_MEMORY = 64 * 1024
 
 
 def listen(host, port):
@@ -45,21 +52,41 @@ def listen(host, port):
     return listener
 
 
+def largest_body(conf):
+    """Return the bytes of a body that are taken in order to be refused.
+
+    :param conf: the application's, after it was made
+    """
+    return 2 * conf.oslo_middleware.max_request_body_size
+
+
 class Server:
     """Serves an application on a listening socket, in threads.
 
     :param threads: requests that are worked on at once
+    :param largest_body: bytes beyond which a body is not even taken. The
+        application itself refuses smaller ones, in the form that callers of
+        the API expect; this protects the disk.
+    :param most_connections: those that are open at once; others wait
+    :param request_seconds: in which a request must have arrived
     """
 
-    def __init__(self, app, listener, threads):
+    def __init__(self, app, listener, threads, largest_body,
+                 most_connections=_MOST_CONNECTIONS,
+                 request_seconds=_REQUEST_SECONDS):
         self._listener = listener
         self._sockets = {}
+        self._most_connections = most_connections
+        self._request_seconds = request_seconds
+        # When the first byte of each unfinished request was seen.
+        self._begun = weakref.WeakKeyDictionary()
         self._ended = threading.Event()
         # Headers of proxies are for the application to believe or not.
         self._server = waitress.create_server(
             app, self._sockets, sockets=[listener], threads=threads,
-            ident=None, connection_limit=_MOST_CONNECTIONS,
-            max_request_body_size=_LARGEST_BODY,
+            ident=None, connection_limit=most_connections,
+            max_request_body_size=largest_body,
+            inbuf_overflow=_BODY_IN_MEMORY,
             clear_untrusted_proxy_headers=False)
         self._thread = threading.Thread(
             target=self._serve, name='http', daemon=True)
@@ -96,9 +123,38 @@ class Server:
         wasyncore.close_all(self._sockets, ignore_all=True)
 
     def _serve(self):
+        looked = time.monotonic()
         while not self._ended.is_set():
             wasyncore.loop(timeout=_TURN_SECONDS, use_poll=True,
                            map=self._sockets, count=1)
+            if time.monotonic() - looked >= _TURN_SECONDS:
+                looked = time.monotonic()
+                self._close_slow()
+
+    def _close_slow(self):
+        """Hang up where a request does not come to its end.
+
+        Where nothing comes at all waitress does, after two minutes; here as
+        well if all connections are taken.
+        """
+        channels = list(self._server.active_channels.values())
+        # The listening socket and waitress's own trigger count for it.
+        hurried = len(self._sockets) >= self._most_connections
+        seconds = _HURRIED_SECONDS if hurried else self._request_seconds
+        for channel in channels:
+            if channel.requests or channel.total_outbufs_len:
+                continue
+            since = self._since(channel)
+            if channel.request is None and not hurried:
+                continue
+            if time.time() - since > seconds:
+                channel.will_close = True
+
+    def _since(self, channel):
+        """Return when a request began, or ended, on a connection."""
+        if channel.request is None:
+            return channel.last_activity
+        return self._begun.setdefault(channel.request, time.time())
 
     def _close_idle(self):
         """Hang up where nothing is going on; return how many are left."""

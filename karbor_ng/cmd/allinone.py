@@ -139,8 +139,9 @@ class AllInOne:
         application = app.make_app(
             conf, self._db, front_door, cloud, known,
             auth=lambda inner: single_user.SingleUserAuth(inner, cloud))
-        self._server = server.Server(application, listener,
-                                     conf.osapi_karbor_threads)
+        self._server = server.Server(
+            application, listener, conf.osapi_karbor_threads,
+            server.largest_body(conf))
         self.url = f'http://{ADDRESS}:{self._server.port}/v1/{cloud.project_id}'
 
     def start(self):

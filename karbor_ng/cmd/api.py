@@ -37,8 +37,10 @@ class Worker(cotyledon.Service):
     def __init__(self, worker_id, conf, listener):
         super().__init__(worker_id)
         self._timeout = conf.osapi_karbor_graceful_shutdown_timeout
+        application = wsgi.load_app(conf)
         self._server = server.Server(
-            wsgi.load_app(conf), listener, conf.osapi_karbor_threads)
+            application, listener, conf.osapi_karbor_threads,
+            server.largest_body(conf))
         self._presence = presence.Presence(
             conf, session.Database.from_conf(conf), self.name)
 

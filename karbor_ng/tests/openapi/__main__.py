@@ -79,7 +79,9 @@ class Site(environment.Api):
             self.set(name, -1)
         self.add_history()
         listener = server.listen('127.0.0.1', 0)
-        self.server = server.Server(self.make_unchecked_app(), listener, 8)
+        application = self.make_unchecked_app()
+        self.server = server.Server(application, listener, 8,
+                                    server.largest_body(self.conf))
         self.server.start()
         self.addCleanup(self.server.stop, 1)
         self._folder = pathlib.Path(self.path)

@@ -7,10 +7,14 @@ import socket
 import threading
 import time
 
+import fixtures
 from oslotest import base
 
 from karbor_ng import errors
 from karbor_ng.api import server
+
+
+LARGEST = 2 ** 20
 
 
 class Slow:
@@ -37,7 +41,7 @@ class ServerTest(base.BaseTestCase):
         self.app = Slow()
         listener = server.listen('127.0.0.1', 0)
         self.addCleanup(listener.close)
-        self.server = server.Server(self.app, listener, threads=4)
+        self.server = server.Server(self.app, listener, 4, LARGEST)
         self.server.start()
         self.answers = []
         self.addCleanup(self.app.may_end.set)
@@ -127,13 +131,106 @@ class ServerTest(base.BaseTestCase):
             return 'cut off'
 
 
+class SlowClientTest(base.BaseTestCase):
+    """Clients that take their time, or fill connections, harm nobody."""
+
+    THREADS = 2
+
+    def serve(self, **limits):
+        listener = server.listen('127.0.0.1', 0)
+        self.addCleanup(listener.close)
+        self.useFixture(fixtures.MonkeyPatch(
+            'karbor_ng.api.server._HURRIED_SECONDS', 0.5))
+        served = server.Server(Slow(), listener, self.THREADS, LARGEST,
+                               **limits)
+        served.start()
+        self.addCleanup(served.stop, 1)
+        self.port = served.port
+
+    def send(self, words):
+        connection = socket.create_connection(('127.0.0.1', self.port), 20)
+        self.addCleanup(connection.close)
+        connection.sendall(words)
+        return connection
+
+    def status(self, words=b'GET / HTTP/1.0\r\n\r\n'):
+        return self.send(words).recv(64).split()[1]
+
+    def test_they_take_no_thread(self):
+        self.serve()
+        for words in (b'', b'GE', b'POST / HTTP/1.1\r\nContent-Le',
+                      b'POST / HTTP/1.1\r\nContent-Length: 9\r\n\r\nslow',
+                      b'POST / HTTP/1.1\r\nTransfer-Encoding: chunked'
+                      b'\r\n\r\n5\r\nslow'):
+            for _ in range(2 * self.THREADS):
+                self.send(words)
+        began = time.monotonic()
+        self.assertEqual(b'200', self.status())
+        self.assertLess(time.monotonic() - began, 5)
+
+    def test_who_drips_is_cut_off(self):
+        self.serve(request_seconds=1)
+        for words in (b'GET / HTTP/1.1\r\nX-Slow: ',
+                      b'POST / HTTP/1.1\r\nContent-Length: 99\r\n\r\n'):
+            self.assertTrue(self.is_cut_off(self.send(words)), words)
+
+    def is_cut_off(self, connection):
+        connection.settimeout(0.1)
+        until = time.monotonic() + 15
+        while time.monotonic() < until:
+            try:
+                connection.sendall(b'x')
+                return connection.recv(64) == b''
+            except TimeoutError:
+                continue
+            except ConnectionError:
+                return True
+        return False
+
+    def test_who_pauses_between_requests_is_not(self):
+        self.serve(request_seconds=0.5)
+        connection = http.client.HTTPConnection('127.0.0.1', self.port, 20)
+        self.addCleanup(connection.close)
+        for _turn in range(2):
+            connection.request('GET', '/')
+            self.assertEqual(b'ok', connection.getresponse().read())
+            # It would just connect again if the server had hung up.
+            connection.auto_open = False
+            time.sleep(2)
+
+    def test_connections_that_are_taken_come_free(self):
+        self.serve(most_connections=10)
+        held = [self.send(words) for words in (b'', b'GET /') * 8]
+        began = time.monotonic()
+        self.assertEqual(b'200', self.status())
+        self.assertLess(time.monotonic() - began, 10)
+        self.assertEqual(16, len(held))
+
+    def test_boundless_bodies(self):
+        """Announced ones are not even taken, others cut off."""
+        self.serve()
+        self.assertEqual(b'413', self.status(
+            b'POST / HTTP/1.1\r\nContent-Length: 999999999999\r\n\r\n'))
+        connection = self.send(
+            b'POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n')
+        sent = 0
+        try:
+            while sent < 100 * LARGEST:
+                connection.sendall(b'10000\r\n' + b'x' * 2 ** 16 + b'\r\n')
+                sent += 2 ** 16
+        except ConnectionError:
+            pass
+        # What is on its way is not counted.
+        self.assertLess(sent, 20 * LARGEST)
+
+
 class EarlyStopTest(base.BaseTestCase):
     """A stop that comes before the start, as signals may."""
 
     def test_start_after_stop(self):
         listener = server.listen('127.0.0.1', 0)
         self.addCleanup(listener.close)
-        early = server.Server(Slow(), listener, threads=1)
+        early = server.Server(Slow(), listener, 1, LARGEST)
         early.stop(5)
         early.start()
         # Nobody can connect any more.
