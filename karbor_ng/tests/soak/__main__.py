@@ -43,6 +43,8 @@ class Soak:
         self.site.lay_out()
         logging.basicConfig(filename=sites.HOME / 'soak.log',
                             level=logging.ERROR)
+        # It is us who kill the database.
+        logging.getLogger('oslo_db').setLevel(logging.CRITICAL)
         self.tally = tallies.Tally(sites.HOME / 'events.log')
         self.books = apis.Books()
         self.watch = watches.Watch(self.site.db)

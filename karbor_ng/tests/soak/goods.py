@@ -110,6 +110,14 @@ class Goods:
             self.tenant.cloud.image.delete_image(thing_id,
                                                  ignore_missing=True)
 
+    def destroy(self):
+        """Remove all that was protected; the surroundings stay."""
+        for kind, thing_id in sorted(
+                self.things(), key=lambda thing: ORDER.index(thing[0])):
+            self.remove(kind, thing_id)
+        for ids in self.originals.values():
+            ids.clear()
+
     def is_original(self, thing_id):
         return any(thing_id in ids for ids in self.originals.values())
 

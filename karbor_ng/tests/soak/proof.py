@@ -7,11 +7,13 @@ clouds stand still, and everything in them must be somebody's.
 """
 
 import collections
+import concurrent.futures
 
 import sqlalchemy as sa
 
 from karbor_ng.plugins import noop
 from karbor_ng.store import models
+from karbor_ng.tests.functional import base
 from karbor_ng.tests.soak import api as apis
 from karbor_ng.tests.soak import goods
 from karbor_ng.tests.soak import lanes
@@ -29,6 +31,14 @@ _ENDS = (
     (models.Restore, models.Restore.status, restored.ENDED),
     (models.Verification, models.Verification.status, restored.ENDED),
     (Run, Run.state, ('succeeded', 'failed', 'missed', 'skipped')))
+_NAMES = {goods.SERVER: 'servers', goods.VOLUME: 'volumes',
+          goods.IMAGE: 'images'}
+#: Questions at the same time.
+_AT_ONCE = 4
+#: Later incremental backups have to go before those they build on.
+_ROUNDS = 8
+#: Seconds for the deletions of one round.
+_PATIENCE = 1200
 #: What a tenant's lists call what rows call by a kind.
 _KINDS = {'backup': 'backups', 'snapshot': 'snapshots', 'volume': 'volumes',
           'image': 'images', 'root-disk-snapshot': 'images',
@@ -88,10 +98,12 @@ class Proof:
 
     def acknowledged(self):
         """What was acknowledged is there, what was deleted is not."""
-        made = self._db.read(_operations_of)
-        for kept in self._books.of():
+        made, everything = self._db.read(_operations_of), self._books.of()
+        with concurrent.futures.ThreadPoolExecutor(_AT_ONCE) as pool:
+            answers = list(pool.map(
+                lambda kept: kept.api.surely('GET', kept.path), everything))
+        for kept, (status, said) in zip(everything, answers, strict=True):
             self.checked['acknowledged'] += 1
-            status, said = kept.api.surely('GET', kept.path)
             if kept.noun == 'checkpoints':
                 self._checkpoint(kept, status, said, made[kept.id])
             elif kept.state == apis.THERE and status != 200:
@@ -181,10 +193,14 @@ class Proof:
     # Restoring
 
     def restore(self, number):
-        """Restore some of what is available, each kind at least once."""
+        """Restore some of what is available, each plan's at least once.
+
+        Of what was protected nothing is there any more.
+        """
+        for _api, own in self._tenants:
+            own.destroy()
         candidates = self._candidates()
         self._random.shuffle(candidates)
-        # One of each plan comes first.
         seen, first, rest = set(), [], []
         for own, api, shown in candidates:
             plan = shown['protection_plan']['id']
@@ -201,20 +217,18 @@ class Proof:
                     'checkpoints')]
 
     def _restore(self, own, api, shown):
-        provider_id = shown['protection_plan']['provider_id']
-        path = f'/providers/{provider_id}/checkpoints/{shown["id"]}'
         status, said = api.surely('POST', '/restores', {'restore': {
             'provider_id': _provider_of(self._db, shown['id']),
             'checkpoint_id': shown['id'], 'parameters': {}}})
         if status != 200:
-            self._wrong(f'{path} is available and can not be restored: '
-                        f'{said}')
+            self._wrong(f'checkpoint {shown["id"]} is available and can not '
+                        f'be restored: {said}')
             return
         made = said['restore']['id']
         ended = restored.ended(api, f'/restores/{made}', 'restore',
                                restored.ENDED)
         if ended['status'] != 'success':
-            self._wrong(f'restore {made} of {path}: '
+            self._wrong(f'restore {made} of checkpoint {shown["id"]}: '
                         f'{ended["resources_reason"]}')
             return
         self.checked['restored checkpoints'] += 1
@@ -229,13 +243,15 @@ class Proof:
             for noun, key in (('scheduled_operations', 'operations'),
                               ('triggers', 'triggers')):
                 self._delete(api, noun, api.pages(f'/{noun}', key))
-        for _round in range(4):
-            left = [one for api, _own in self._tenants
-                    for one in self._delete_checkpoints(api)]
+        for _round in range(_ROUNDS):
+            refused = self._delete_checkpoints()
+            base.wait(self._is_idle, _PATIENCE, 1, 'the end of deletions')
+            left = self._db.read(_not_deleted)
             if not left:
                 break
-        for path, said in left:
-            self._wrong(f'{path} can not be deleted: {said}')
+        for checkpoint_id, status in left:
+            self._wrong(f'checkpoint {checkpoint_id} can not be deleted: '
+                        f'{refused.get(checkpoint_id, status)}')
         for api, _own in self._tenants:
             self._delete(api, 'plans', api.pages('/plans', 'plans'))
 
@@ -246,30 +262,28 @@ class Proof:
                 self._wrong(f'/{noun}/{item["id"]} can not be deleted: '
                             f'{said}')
 
-    def _delete_checkpoints(self, api):
-        """Try once, the newest first; return what would not go."""
-        left, asked = [], []
-        for provider_id in sites.PROVIDERS:
-            listed = api.pages(f'/providers/{provider_id}/checkpoints',
-                               'checkpoints')
-            for shown in sorted(
-                    listed, reverse=True,
-                    key=lambda shown: shown['created_at_time']):
-                if shown['status'] != 'deleted':
-                    path = (f'/providers/{provider_id}/checkpoints/'
-                            f'{shown["id"]}')
-                    status, said = api.surely('DELETE', path)
-                    if status == 200:
-                        asked.append(path)
-                    else:
-                        left.append((path, said))
-        for path in asked:
-            ended = restored.ended(api, path, 'checkpoint', lanes.FINAL)
-            if ended['status'] != 'deleted':
-                left.append((path, ended['resources']))
-            else:
-                self.checked['deleted'] += 1
-        return left
+    def _is_idle(self):
+        return not self._db.read(_unended)
+
+    def _delete_checkpoints(self):
+        """Try once, the newest first; return ``{id: what was said}``."""
+        with concurrent.futures.ThreadPoolExecutor(_AT_ONCE) as pool:
+            asked = {one: pool.submit(api.surely, 'DELETE', path)
+                     for api, one, path in self._deletable()}
+        answers = {one: future.result() for one, future in asked.items()}
+        self.checked['deletions'] += len(answers)
+        return {one: said for one, (status, said) in answers.items()
+                if status != 200}
+
+    def _deletable(self):
+        for api, _own in self._tenants:
+            for provider_id in sites.PROVIDERS:
+                folder = f'/providers/{provider_id}/checkpoints'
+                for shown in sorted(
+                        api.pages(folder, 'checkpoints'), reverse=True,
+                        key=lambda shown: shown['created_at_time']):
+                    if shown['status'] != 'deleted':
+                        yield api, shown['id'], f'{folder}/{shown["id"]}'
 
     def nothing_left(self):
         """Neither banks nor clouds nor rows have anything of anybody."""
@@ -303,6 +317,17 @@ class Proof:
                  if path.is_file() and tenant.project_id in str(path)]
         return found + [key for key in self._site.keys_in_swift()
                         if tenant.project_id in key]
+
+
+def _unended(session):
+    return session.execute(sa.select(Operation.id).where(
+        Operation.state.in_(('queued', 'running')))).scalars().all()
+
+
+def _not_deleted(session):
+    return session.execute(
+        sa.select(Checkpoint.id, Checkpoint.status)
+        .where(Checkpoint.status != 'deleted')).tuples().all()
 
 
 def _provider_of(db, checkpoint_id):
@@ -366,11 +391,22 @@ def _backups(session):
 
 
 def _known(session):
-    """Return ids of what rows say is there, by what tenants call it."""
+    """Return ids of what rows say is there, by what tenants call it.
+
+    Of a restore that succeeded, servers and volumes are what it told to have
+    made: a second one of a thing, even if it is in the journal, is too many.
+    """
+    restore, row = models.Restore, models.RestoreResource
     found = collections.defaultdict(set)
-    for row in session.execute(sa.select(External).where(
-            External.state != 'gone')).scalars():
-        found[_KINDS.get(row.kind, row.kind)].add(row.external_id)
+    for kind, thing_id, status in session.execute(
+            sa.select(External.kind, External.external_id, restore.status)
+            .join(Operation, Operation.id == External.operation_id)
+            .outerjoin(restore, restore.id == Operation.restore_id)
+            .where(External.state != 'gone')):
+        if status != 'success' or kind not in ('server', 'volume'):
+            found[_KINDS.get(kind, kind)].add(thing_id)
+    for kind, thing_id in session.execute(sa.select(row.type, row.new_id)):
+        found[_NAMES.get(kind, kind)].add(thing_id)
     return found
 
 

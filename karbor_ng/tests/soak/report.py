@@ -14,6 +14,7 @@ import time
 import sqlalchemy as sa
 
 from karbor_ng.store import models
+from karbor_ng.tests.soak import site as sites
 
 Operation = models.Operation
 Run = models.ScheduledOperationRun
@@ -72,7 +73,7 @@ def _table(operations):
     for (kind, state), number in sorted(operations.items()):
         by_type[kind][state] = number
     for kind, states in by_type.items():
-        yield f'  {kind:8} {sum(states.values()):5}: {_row(states)}'
+        yield f'  {kind:16} {sum(states.values()):5}: {_row(states)}'
 
 
 def _row(numbers):
@@ -83,9 +84,10 @@ def _row(numbers):
 def _operations(session):
     rows = session.execute(
         sa.select(Operation.type, Operation.state, Operation.error_info,
-                  Operation.abort_requested))
-    return collections.Counter(
-        (row.type, _outcome(row)) for row in rows)
+                  Operation.provider_id))
+    return collections.Counter((
+        f'{row.type} {"nothing" if row.provider_id == sites.NOOP else ""}',
+        _outcome(row)) for row in rows)
 
 
 def _outcome(row):

@@ -10,7 +10,7 @@ which loses what it is just doing when its database dies, keeps the stack's.
 import collections
 import json
 import os
-import pathlib
+import re
 import shutil
 import signal
 import subprocess
@@ -44,6 +44,10 @@ HOSTS = ('soak-1', 'soak-2')
 LEASE = 20
 #: Seconds between two due times of a trigger, at least.
 MIN_INTERVAL = 5
+
+_ERROR = re.compile(
+    r'\S+ \S+ \d+ ERROR (?P<logger>\S+) \[[^]]*\] (?P<said>.*)')
+_ID = re.compile(r'\[?[0-9a-f]{8}-[0-9a-f-]{27}\]?')
 
 _CONFIGURATION = '''[DEFAULT]
 host = {host}
@@ -316,10 +320,7 @@ class Site:
             'admin', '--grace-hours', '0', '-f', 'json', codes=(0, 1)))
 
     def log_errors(self, most):
-        """Return how often each last line of an error is in the logs.
-
-        Only those that are there most often, as texts.
-        """
+        """Return the most frequent errors in the logs, and how often."""
         found = collections.Counter()
         for path in LOG.glob('karbor-*.log'):
             found.update(_errors(path))
@@ -327,10 +328,8 @@ class Site:
 
 
 def _errors(path):
-    """Yield the loggers and first words of lines that tell of errors."""
-    for line in pathlib.Path(path).read_text(errors='replace').splitlines():
-        _before, mark, text = line.partition(' ERROR ')
-        if mark:
-            logger, _bracket, said = text.partition(' [')
-            said = said.partition('] ')[2]
-            yield f'{logger}: {said[:60]}'
+    """Yield loggers and first words of lines that tell of errors."""
+    for line in path.read_text(errors='replace').splitlines():
+        found = _ERROR.match(line)
+        if found:
+            yield f'{found["logger"]}: {_ID.sub("...", found["said"])[:100]}'
