@@ -11,6 +11,8 @@ import time
 
 from oslo_context import context as oslo_context
 
+from karbor_ng import logs
+
 
 @dataclasses.dataclass(frozen=True)
 class Caller:
@@ -79,7 +81,8 @@ class RequestContext(oslo_context.RequestContext):
         values = super().get_logging_values()
         words = [self.operation_type, self.operation_id]
         if self.resource is not None:
-            words += [self.resource.type, self.resource.id]
+            words += [logs.one_line(self.resource.type),
+                      logs.one_line(self.resource.id)]
         values.update(
             operation_id=self.operation_id,
             operation_type=self.operation_type,

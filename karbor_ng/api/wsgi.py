@@ -24,10 +24,10 @@ import sys
 import threading
 
 from oslo_config import cfg
-from oslo_log import log
 
 from karbor_ng import conf as configuration
 from karbor_ng import errors
+from karbor_ng import logs
 from karbor_ng import protectables
 from karbor_ng import rpc
 from karbor_ng.api import app
@@ -115,7 +115,7 @@ class _Application:
 
 def _load_conf():
     conf = configuration.load([], config_files=_config_files(os.environ))
-    log.setup(conf, 'karbor')
+    logs.setup(conf)
     return conf
 
 

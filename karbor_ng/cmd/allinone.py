@@ -19,11 +19,11 @@ import threading
 from keystoneauth1 import adapter
 from keystoneauth1 import exceptions
 from openstack import config as sdk_config
-from oslo_log import log
 
 from karbor_ng import conf as configuration
 from karbor_ng import errors
 from karbor_ng import keystone
+from karbor_ng import logs
 from karbor_ng import protectables
 from karbor_ng.api import app
 from karbor_ng.api import server
@@ -185,7 +185,7 @@ def configure(state, debug):
             ('max_concurrent_operations_per_project', 'protection',
              conf.protection.max_concurrent_operations)):
         conf.set_override(name, value, group)
-    log.setup(conf, 'karbor')
+    logs.setup(conf)
     sys.excepthook = _also_shown(sys.excepthook, state.log)
     return conf
 

@@ -12,10 +12,10 @@ import sys
 
 import cotyledon
 from oslo_config import cfg
-from oslo_log import log
 
 from karbor_ng import conf as configuration
 from karbor_ng import errors
+from karbor_ng import logs
 from karbor_ng import presence
 from karbor_ng.api import server
 from karbor_ng.api import stopping
@@ -63,7 +63,7 @@ def main():
     systemd.take_over()
     try:
         conf = configuration.load(sys.argv[1:])
-        log.setup(conf, 'karbor')
+        logs.setup(conf)
         wsgi.check(conf)
         listener = server.listen(conf.osapi_karbor_listen,
                                  conf.osapi_karbor_listen_port)

@@ -7,10 +7,10 @@ import sys
 
 import cotyledon
 from oslo_config import cfg
-from oslo_log import log
 
 from karbor_ng import conf as configuration
 from karbor_ng import errors
+from karbor_ng import logs
 from karbor_ng import protectables
 from karbor_ng import rpc
 from karbor_ng.cmd import deployment
@@ -97,7 +97,7 @@ def main():
     systemd.take_over()
     try:
         conf = configuration.load(sys.argv[1:])
-        log.setup(conf, 'karbor')
+        logs.setup(conf)
         check(conf)
     except (errors.ConfigError, cfg.Error) as problem:
         sys.exit(f'karbor-protection can not start: {problem}')

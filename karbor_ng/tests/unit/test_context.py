@@ -16,6 +16,7 @@ from oslotest import base
 
 from karbor_ng import conf as configuration
 from karbor_ng import context
+from karbor_ng import logs
 from karbor_ng import resource
 from karbor_ng.bank import parts
 from karbor_ng.store import models
@@ -38,6 +39,7 @@ class Lines(fixtures.Fixture):
         self._stream = io.StringIO()
         handler = logging.StreamHandler(self._stream)
         handler.setFormatter(formatters.ContextFormatter(config=conf))
+        handler.addFilter(logs.OneLine())
         logger = logging.getLogger('karbor_ng')
         self.addCleanup(logger.setLevel, logger.level)
         logger.setLevel(logging.INFO)
@@ -96,6 +98,27 @@ class FormatTest(base.BaseTestCase):
     def test_about_a_resource_of_no_operation(self):
         with context.about(VOLUME):
             self.assertTrue(self.line().endswith('[-] Words'))
+
+    def test_nobody_can_forge_a_line(self):
+        forged = 'v1\n2026-01-01 00:00:00.000 1 INFO all is well\r\x1b[2J\u2028'
+        self.operation()
+        with context.about(resource.Resource('OS::Test', forged)):
+            self.log.info('Words about %s', forged)
+            self.log.info(f'Words with 100 % of {forged}')
+        text = self.lines.text()
+        self.assertEqual(2, len(text.splitlines()))
+        self.assertEqual(4, text.count(
+            r'v1\n2026-01-01 00:00:00.000 1 INFO all is well\r\x1b[2J\u2028'))
+
+    def test_traces_keep_their_lines(self):
+        try:
+            raise ValueError('words')
+        except ValueError:
+            self.log.exception('It failed')
+        lines = self.lines.text().splitlines()
+        self.assertLess(4, len(lines))
+        for line in lines:
+            self.assertRegex(line, r'^\d{4}-\d\d-\d\d .* ERROR karbor_ng')
 
     def test_contexts_of_others_do_no_harm(self):
         oslo_context.RequestContext(request_id='req-2')

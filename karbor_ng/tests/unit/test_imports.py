@@ -21,8 +21,8 @@ PACKAGE = 'karbor_ng'
 ROOT = pathlib.Path(__file__).parents[2]
 
 #: What programs build once, at the top, and hand down.
-TOOLS = ('cmd', 'conf', 'credentials', 'errors', 'keystone', 'protectables',
-         'rpc', 'store')
+TOOLS = ('cmd', 'conf', 'credentials', 'errors', 'keystone', 'logs',
+         'protectables', 'rpc', 'store')
 
 #: What modules of a row may import beside modules of the same row. A module
 #: belongs to the longest name that it starts with. ``store`` stands for the
@@ -42,7 +42,8 @@ TABLE = {
     'protectables': ('installed', 'plugins.api', 'resource', 'errors'),
     'previews': ('installed', 'plugins.api', 'resource', 'errors'),
     'policies': ('errors',),
-    'context': ('errors',),
+    'logs': (),
+    'context': ('errors', 'logs'),
     'policy': ('policies', 'context', 'errors'),
     'patience': ('context', 'errors'),
     'keystone': ('context', 'errors', 'patience'),
@@ -98,8 +99,8 @@ TABLE = {
     'cmd': ('conf', 'errors'),
     # What cmd.api is for karbor-api, for other servers: puts it together.
     'api.wsgi': (*TOOLS, 'cmd.deployment', 'protection.client', 'api'),
-    'cmd.api': ('cmd', 'conf', 'api', 'api.wsgi', 'store', 'presence',
-                'errors'),
+    'cmd.api': ('cmd', 'conf', 'api', 'api.wsgi', 'logs', 'store',
+                'presence', 'errors'),
     'cmd.deployment': (
         'credentials', 'errors', 'keystone', 'rpc', 'store'),
     'cmd.protection': (*TOOLS, 'cmd.deployment', 'protection'),
