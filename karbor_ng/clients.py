@@ -136,10 +136,15 @@ def _untranslated(request, url, method, **kwargs):
 
 
 def _identified(handle, response):
-    """Take an answer; let its refusal tell the request, as others do."""
+    """Take an answer; let its refusal tell what those of others do.
+
+    Its code, of which not every one is a class; when to come back; and which
+    request was refused.
+    """
     try:
         return handle(response)
     except glance_exceptions.HTTPException as refusal:
+        refusal.code, refusal.response = response.status_code, response
         request_id = response.headers.get('X-OpenStack-Request-ID')
         if request_id:
             refusal.details += f' (Request-ID: {request_id})'

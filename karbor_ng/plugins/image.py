@@ -51,6 +51,8 @@ SENT_AT_ONCE = MIB // 2
 
 #: HTTP statuses with which Glance says that it will not take data.
 REFUSALS = (400, 401, 403, 413)
+#: And those with which it takes none now, but will.
+BUSY = (429, 503)
 
 #: How often an image is made anew when Glance loses it, how often sending
 #: its data is tried for each, and for how many seconds Glance may be busy
@@ -420,7 +422,6 @@ class _Filling:
         return 'stuck' if is_stuck else 'saving'
 
     def _upload(self):
-        self._uploads += 1
         try:
             self._glance.images.upload(
                 self._image_id, _Body(self._pieces()), self._size)
@@ -429,15 +430,20 @@ class _Filling:
             LOG.info('Image %s has data: %s', self._image_id, problem)
         except (keystone_exceptions.ConnectionError,
                 exceptions.HTTPException) as problem:
-            if getattr(problem, 'code', None) in REFUSALS:
+            if getattr(problem, 'code', None) in (*REFUSALS, *BUSY):
+                # Of what passes the frame knows when to ask again.
                 raise
-            # Was only the answer lost? The next look tells.
-            LOG.info('Sending the data of image %s broke off: %s',
-                     self._image_id, problem)
-            if self._uploads >= UPLOADS:
-                raise errors.ResourceError(
-                    f'Sending the data of image {self._image_id} broke off '
-                    f'{self._uploads} times: {problem}') from problem
+            self._count_break(problem)
+
+    def _count_break(self, problem):
+        # Was only the answer lost? The next look tells.
+        LOG.info('Sending the data of image %s broke off: %s',
+                 self._image_id, problem)
+        self._uploads += 1
+        if self._uploads >= UPLOADS:
+            raise errors.ResourceError(
+                f'Sending the data of image {self._image_id} broke off '
+                f'{self._uploads} times: {problem}') from problem
 
     def _pieces(self):
         done = 0

@@ -13,6 +13,7 @@ from oslotest import base
 import testscenarios
 
 from karbor_ng import clients
+from karbor_ng import patience
 from karbor_ng.protection import hooks
 from karbor_ng.tests import fixtures_cloud
 from karbor_ng.tests import fixtures_glance
@@ -74,6 +75,24 @@ class RefusalTest(testscenarios.WithScenarios, base.BaseTestCase):
         reason = self.reason(403, None)
         self.assertIn(WORDS, reason)
         self.assertNotIn('Request-ID', reason)
+
+
+class GlanceTest(base.BaseTestCase):
+
+    def test_refusals_tell_code_and_headers(self):
+        """Glance's client has no class for some, and headers for none."""
+        glance = fixtures_glance.Glance()
+        client = clients.glance(glance.session())
+
+        def refuse(method, path, body):
+            refusal = fixtures_service.Refused(429, WORDS)
+            refusal.headers['Retry-After'] = '7'
+            raise refusal
+        glance.intercept = refuse
+        problem = self.assertRaises(glance_exceptions.HTTPException,
+                                    client.images.get, 'some')
+        self.assertEqual(429, problem.code)
+        self.assertEqual(7, patience.retry_after(problem.response.headers))
 
 
 class NeutronTest(base.BaseTestCase):

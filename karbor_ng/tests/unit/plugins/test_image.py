@@ -7,6 +7,7 @@ import time
 import unittest
 from unittest import mock
 
+from glanceclient import exc
 from keystoneauth1 import exceptions as keystone_exceptions
 from oslo_config import cfg
 import requests
@@ -14,6 +15,7 @@ import requests
 from karbor_ng import clients
 from karbor_ng import errors
 from karbor_ng.plugins import image
+from karbor_ng.protection import work as frame_work
 from karbor_ng.resource import Resource
 from karbor_ng.tests import fixtures_cloud
 from karbor_ng.tests import fixtures_glance
@@ -563,11 +565,19 @@ class FaultsTest(ImageCase):
         self.assert_restored(self.restore())
 
     def test_an_upload_that_never_succeeds_is_given_up(self):
-        self.at_upload(fixtures_service.Refused(503, 'no workers'), 99)
+        self.at_upload(fixtures_service.Refused(500, 'no workers'), 99)
         text = self.frame.refusal(self.restore)
         self.assertIn('broke off 3 times', text)
         self.assertIn('no workers', text)
         self.assertEqual({}, self.cloud.images)
+
+    def test_a_busy_glance_is_left_to_the_frame(self):
+        for code in (429, 503):
+            self.at_upload(fixtures_service.Refused(code, 'busy'), 99)
+            with self.assertRaises(exc.HTTPException) as caught:
+                self.restore()
+            self.assertTrue(frame_work.is_passing(caught.exception))
+        self.assertEqual(2, self.counted('PUT', '/file'))
 
     def test_a_refusal_is_passed_on_and_leaves_nothing(self):
         self.at_upload(fixtures_service.Refused(413, 'quota'), 99)
