@@ -59,6 +59,9 @@ class Verb:
         """Ask for the operation; no worker is there."""
         raise NotImplementedError
 
+    def give_up(self):
+        """Do what users do who have waited too long; a worker is lost."""
+
     def has_ended(self):
         """Return whether the operation has ended, however it did."""
         return not self.site.db.read(self._unended)
@@ -138,7 +141,7 @@ class Verb:
                 (row.type, row.id, row.reason)
                 for row in site.resources(checkpoint_id).values()])
             return
-        yield from self._agrees(found)
+        yield from self.agrees(found)
         for provider_id in sites.BANKS:
             provider = site.provider(provider_id)
             for finding in bank_check.BankCheck(
@@ -149,7 +152,7 @@ class Verb:
                     0).run():
                 yield f'{finding.what} {finding.thing}: {finding.detail}'
 
-    def _agrees(self, found):
+    def agrees(self, found):
         """Yield what rows and manifest tell differently."""
         provider = self.site.provider(found.provider_id)
         kept = manifest.read(provider.bank, found.project_id, found.id)
@@ -201,7 +204,7 @@ class Verb:
                     collection, self.originals[collection][number],
                     now[collection], new[kind, number])
         yield from self._as_often(new, now)
-        self._remove(now)
+        self.remove_restored()
 
     def _equals(self, collection, wanted, now, new_id):
         if now.get(new_id) != wanted:
@@ -227,13 +230,16 @@ class Verb:
         kinds = [kind for kind, _number in new]
         # A server's root disk travels as an image; an image that is there
         # needs no other one.
-        images = kinds.count(SERVER) + ('base' not in self.first['images'])
+        images = kinds.count(SERVER) + (
+            (IMAGE, 'base') in new and 'base' not in self.first['images'])
         return {'servers': kinds.count(SERVER), 'images': images,
                 'volumes': kinds.count(VOLUME),
                 'ports': int((SERVER, 'web') in new)}
 
-    def _remove(self, now):
+    def remove_restored(self):
+        """Remove what a restore has made, as its user would."""
         site = self.site
+        now = site.client_of_cloud.call('contents')
         site.client_of_cloud.call('remove', {
             collection: [number for number in things
                          if number not in self.first[collection]
@@ -304,7 +310,7 @@ class Abort(Verb):
         found = self.site.checkpoint(self.checkpoint_id)
         if found.status != 'error':
             yield f'checkpoint {found.status}'
-        yield from self._agrees(found)
+        yield from self.agrees(found)
         yield from self.nothing({manifest.key(found.project_id, found.id)})
         yield from self.deleted(self.checkpoint_id)
 
@@ -377,6 +383,10 @@ class Copy(Verb):
         yield from self.is_sound(self.checkpoint_id)
         yield from self.added({})
         yield from self.restored(self.checkpoint_id)
+        yield from self.without_copy()
+
+    def without_copy(self):
+        """Delete the copy; yield what is left of it, or lost beside it."""
         self.site.delete(self.checkpoint_id)
         self.site.wait(self.has_ended)
         for key in self.site.keys('target'):
