@@ -20,6 +20,7 @@ from karbor_ng.tests.soak import goods
 from karbor_ng.tests.soak import lanes
 from karbor_ng.tests.soak import options as words
 from karbor_ng.tests.soak import proof
+from karbor_ng.tests.soak import providers
 from karbor_ng.tests.soak import report
 from karbor_ng.tests.soak import site as sites
 from karbor_ng.tests.soak import tally as tallies
@@ -79,7 +80,7 @@ class Soak:
             self.tenants.append((api, own))
         api = self.tenants[0][0]
         base.wait(lambda: len(api.pages('/providers', 'providers'))
-                  == len(sites.PROVIDERS), 120, what='all providers')
+                  == len(providers.ALL), 120, what='all providers')
 
     def _make_lanes(self):
         every = [api for api, _own in self.tenants]
@@ -91,7 +92,7 @@ class Soak:
             quick = lanes.Quick(f'quick-{number}', *given)
             for _count in range(4):
                 quick.add_plan()
-            plans = self.books.of('plans', api, provider_id=sites.NOOP)[:2]
+            plans = self.books.of('plans', api, provider_id=providers.NOOP)[:2]
             for plan in plans:
                 plan.facts['is_scheduled'] = True
             self.lanes += [slow, quick, timetable.Timetable(

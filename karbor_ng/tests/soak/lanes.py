@@ -18,8 +18,8 @@ from openstack import exceptions
 
 from karbor_ng.tests.soak import api as apis
 from karbor_ng.tests.soak import goods
+from karbor_ng.tests.soak import providers
 from karbor_ng.tests.soak import restored
-from karbor_ng.tests.soak import site
 
 LOG = logging.getLogger(__name__)
 
@@ -121,11 +121,11 @@ class Quick(Lane):
     WEIGHTS = {'add_plan': 2, 'change_plan': 1, 'drop_plan': 1, 'begin': 8,
                'restore_any': 3, 'verify_any': 3, 'delete_any': 5,
                'abort_any': 2, 'read': 4, 'spy': 2}
-    _FACTS = {'provider_id': site.NOOP}
+    _FACTS = {'provider_id': providers.NOOP}
 
     def add_plan(self):
         if len(self.books.of('plans', self.api, apis.THERE)) < 12:
-            self.plan(site.NOOP, [
+            self.plan(providers.NOOP, [
                 (SHARE, str(uuid.uuid4()))
                 for _number in range(self.random.randint(1, 6))])
 
@@ -173,7 +173,7 @@ class Quick(Lane):
             ('/plans', 'plans'), ('/restores', 'restores'),
             ('/verifications', 'verifications'),
             ('/operation_logs', 'operation_logs'),
-            (f'/providers/{site.NOOP}/checkpoints', 'checkpoints')])
+            (f'/providers/{providers.NOOP}/checkpoints', 'checkpoints')])
         status, said = self.api.ask('GET', f'{path}?limit=50')
         if status != 200:
             return
@@ -214,15 +214,16 @@ class Slow(Lane):
         """Make plans of all there is, before anything goes wrong."""
         own = self.own
         image, volume, *of_server = own.things()
-        wanted = [(site.SWIFT, [volume], 4), (site.FILES, [image], 4),
-                  (site.FILES, [volume], 2), (site.SWIFT, [image], 2)]
+        project = (goods.PROJECT, own.tenant.project_id)
+        wanted = [(providers.SWIFT, volume, 4), (providers.FILES, image, 4),
+                  (providers.FILES, volume, 2), (providers.SWIFT, image, 2)]
         if of_server:
-            wanted += [(site.FILES, [of_server[0]], 4), (site.SWIFT, [
-                (goods.PROJECT, own.tenant.project_id)], 2)]
+            wanted += [(providers.FILES, of_server[0], 4),
+                       (providers.SWIFT, project, 2)]
         self.weights = []
         self.plans = []
-        for provider_id, resources, weight in wanted:
-            plan = self.plan(provider_id, resources)
+        for provider_id, resource, weight in wanted:
+            plan = self.plan(provider_id, [resource])
             if plan is None:
                 raise AssertionError('no plan before anything has begun')
             plan.facts['is_scheduled'] = True
@@ -243,7 +244,7 @@ class Slow(Lane):
     def _available(self):
         found = [one for one in self.books.of('checkpoints', self.api,
                                               apis.THERE)
-                 if one.facts['provider_id'] != site.NOOP
+                 if one.facts['provider_id'] != providers.NOOP
                  and one.facts['shown']['status'] == 'available']
         return self.random.choice(found) if found else None
 
@@ -280,17 +281,17 @@ class Slow(Lane):
         self.asked('copy')
         plan = self.plans[1]
         status, said = self.api.ask(
-            'POST', f'/providers/{site.FILES}/checkpoints/action',
+            'POST', f'/providers/{providers.FILES}/checkpoints/action',
             {'copy': {'plan_id': plan.id,
-                      'target_provider_id': site.SWIFT}})
+                      'target_provider_id': providers.SWIFT}})
         if status != 200:
             return
         for pair in said['copy']['checkpoint_id']:
             number = pair['checkpoint_copy_id']
-            path = f'/providers/{site.SWIFT}/checkpoints/{number}'
+            path = f'/providers/{providers.SWIFT}/checkpoints/{number}'
             kept = self.books.add(apis.Kept(
                 'checkpoints', number, path, self.api,
-                facts={'provider_id': site.SWIFT, 'plan_id': plan.id,
+                facts={'provider_id': providers.SWIFT, 'plan_id': plan.id,
                        'shown': {'status': 'copying'}}))
             kept.facts['shown'] = self._ended(
                 path, 'checkpoint', FINAL) or kept.facts['shown']

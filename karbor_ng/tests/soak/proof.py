@@ -17,8 +17,8 @@ from karbor_ng.tests.functional import base
 from karbor_ng.tests.soak import api as apis
 from karbor_ng.tests.soak import goods
 from karbor_ng.tests.soak import lanes
+from karbor_ng.tests.soak import providers
 from karbor_ng.tests.soak import restored
-from karbor_ng.tests.soak import site as sites
 
 Checkpoint = models.Checkpoint
 External = models.External
@@ -141,7 +141,7 @@ class Proof:
 
     def banks(self, when):
         """Rows, banks and clouds tell the same."""
-        for provider_id in sites.PROVIDERS:
+        for provider_id in providers.ALL:
             findings = self._site.findings(provider_id)
             self.checked['banks'] += 1
             for row in findings:
@@ -182,7 +182,7 @@ class Proof:
         found = collections.Counter(
             (content['checkpoint'], content['resource'])
             for content in noop.Registry(
-                sites.HOME / 'noop').objects().values()
+                providers.HOME / 'noop').objects().values()
             if content['label'] == 'backup')
         self.checked['nothings'] += len(wanted)
         for key, number in wanted.items():
@@ -211,7 +211,7 @@ class Proof:
 
     def _candidates(self):
         return [(own, api, shown) for api, own in self._tenants
-                for provider_id in (sites.SWIFT, sites.FILES)
+                for provider_id in (providers.SWIFT, providers.FILES)
                 for shown in api.pages(
                     f'/providers/{provider_id}/checkpoints?status=available',
                     'checkpoints')]
@@ -277,7 +277,7 @@ class Proof:
 
     def _deletable(self):
         for api, _own in self._tenants:
-            for provider_id in sites.PROVIDERS:
+            for provider_id in providers.ALL:
                 folder = f'/providers/{provider_id}/checkpoints'
                 for shown in sorted(
                         api.pages(folder, 'checkpoints'), reverse=True,
@@ -305,7 +305,7 @@ class Proof:
                 self._wrong(f'{len(rows)} rows of {model.__tablename__} are '
                             'left')
         left = [content for content in noop.Registry(
-            sites.HOME / 'noop').objects().values()
+            providers.HOME / 'noop').objects().values()
             if content['label'] == 'backup']
         if left:
             self._wrong(f'{len(left)} backups are left in the registry')
@@ -313,7 +313,7 @@ class Proof:
     def _keys(self, tenant):
         """Return the project's keys in all banks, read past karbor."""
         found = [str(path) for name in ('bank', 'bank-noop')
-                 for path in (sites.HOME / name).rglob('*')
+                 for path in (providers.HOME / name).rglob('*')
                  if path.is_file() and tenant.project_id in str(path)]
         return found + [key for key in self._site.keys_in_swift()
                         if tenant.project_id in key]
@@ -377,7 +377,7 @@ def _volumes_available(session):
         sa.select(Checkpoint.id, resource.id)
         .join(resource, resource.checkpoint_id == Checkpoint.id)
         .where(Checkpoint.status == 'available',
-               Checkpoint.provider_id.in_((sites.SWIFT, sites.FILES)),
+               Checkpoint.provider_id.in_((providers.SWIFT, providers.FILES)),
                resource.type == goods.VOLUME,
                resource.status == 'available'))]
 
@@ -417,5 +417,5 @@ def _nothings(session):
         sa.select(Checkpoint.id, resource.id)
         .join(resource, resource.checkpoint_id == Checkpoint.id)
         .where(Checkpoint.status == 'available',
-               Checkpoint.provider_id == sites.NOOP,
+               Checkpoint.provider_id == providers.NOOP,
                resource.status == 'available'))]

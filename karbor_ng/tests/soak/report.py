@@ -14,13 +14,15 @@ import time
 import sqlalchemy as sa
 
 from karbor_ng.store import models
-from karbor_ng.tests.soak import site as sites
+from karbor_ng.tests.soak import providers
 
 Operation = models.Operation
 Run = models.ScheduledOperationRun
 _ID = re.compile('[0-9a-f]{8}-?[0-9a-f-]{20,}')
 #: Violations of which the report tells in full.
 _MOST = 40
+#: Those of them that are looked up in logs.
+_MOST_LOOKED_UP = 10
 
 
 def text(options, site, watch, tally, checked, began):
@@ -64,8 +66,18 @@ def text(options, site, watch, tally, checked, began):
         'Most frequent errors in the logs:',
         *(f'  {number} x {said}' for said, number in site.log_errors(8)),
         '', f'Violations: {len(tally.violations)}',
-        *(f'  {one}' for one in tally.violations[:_MOST])]
+        *_violations(site, tally)]
     return '\n'.join(lines) + '\n'
+
+
+def _violations(site, tally):
+    """Yield each with what logs say of the things that it names."""
+    for number, one in enumerate(tally.violations[:_MOST]):
+        yield f'  {one}'
+        if number < _MOST_LOOKED_UP:
+            for thing_id in dict.fromkeys(_ID.findall(one)):
+                yield from (f'      {line}' for line
+                            in site.log_lines(thing_id, 4))
 
 
 def _table(operations):
@@ -86,7 +98,7 @@ def _operations(session):
         sa.select(Operation.type, Operation.state, Operation.error_info,
                   Operation.provider_id))
     return collections.Counter((
-        f'{row.type} {"nothing" if row.provider_id == sites.NOOP else ""}',
+        f'{row.type} {"nothing" if row.provider_id == providers.NOOP else ""}',
         _outcome(row)) for row in rows)
 
 

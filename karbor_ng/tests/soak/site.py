@@ -21,6 +21,7 @@ import databases
 import environment
 from karbor_ng.store import session
 from karbor_ng.tests.functional import base
+from karbor_ng.tests.soak import providers
 import lifecycle
 import paths
 import ports
@@ -29,15 +30,11 @@ import render
 import services
 import venvs
 
-HOME = paths.STATE / 'soak'
+HOME = providers.HOME
 RUN = HOME / 'run'
 LOG = HOME / 'log'
 _PORTS = {'karbor': 15801, 'mariadb': 15341, 'rabbitmq': 15342,
           'distribution': 15343}
-SWIFT = '6f0a9c57-0f53-4d2b-9d3e-2f62b1a8d001'
-FILES = '6f0a9c57-0f53-4d2b-9d3e-2f62b1a8d002'
-NOOP = '6f0a9c57-0f53-4d2b-9d3e-2f62b1a8d003'
-PROVIDERS = (SWIFT, FILES, NOOP)
 #: Hosts, which tell two programs of a kind apart.
 HOSTS = ('soak-1', 'soak-2')
 #: Seconds; short, so that many leases run out.
@@ -69,61 +66,6 @@ lease_seconds = {lease}
 sweep_seconds = 5
 max_take_overs = 20
 '''
-
-_CLOUD_PLUGINS = '''
-plugin = karbor-project-protection-plugin
-plugin = karbor-server-protection-plugin
-plugin = karbor-image-protection-plugin
-plugin = karbor-volume-protection-plugin
-enabled = true
-
-[cinder_backup_protection_plugin]
-poll_interval = 1
-
-[image_backup_plugin]
-poll_interval = 1
-
-[nova_backup_protection_plugin]
-poll_interval = 1
-'''
-
-_PROVIDER_FILES = {
-    'swift': f'''[provider]
-name = Cloud and Swift
-id = {SWIFT}
-bank = karbor-swift-bank-plugin{_CLOUD_PLUGINS}
-[swift_client]
-swift_auth_url = {{auth_url}}
-swift_user = karbor
-swift_key = {{password}}
-swift_tenant_name = service
-swift_user_domain_name = Default
-swift_project_domain_name = Default
-
-[swift_bank_plugin]
-bank_swift_object_container = {{container}}
-''',
-    'files': f'''[provider]
-name = Cloud and files
-id = {FILES}
-bank = karbor-fs-bank-plugin{_CLOUD_PLUGINS}
-[file_system_bank_plugin]
-file_system_bank_path = {{home}}/bank
-''',
-    'noop': f'''[provider]
-name = Nothing
-id = {NOOP}
-bank = karbor-fs-bank-plugin
-plugin = karbor-noop-protection-plugin
-enabled = true
-
-[file_system_bank_plugin]
-file_system_bank_path = {{home}}/bank-noop
-
-[noop_protection_plugin]
-registry_path = {{home}}/noop
-''',
-}
 
 
 class Site:
@@ -160,7 +102,7 @@ class Site:
                 host=host, ip=ports.IP, home=HOME, lease=LEASE,
                 min_interval=MIN_INTERVAL, database=self._database,
                 **self.ports))
-        for name, text in _PROVIDER_FILES.items():
+        for name, text in providers.FILES_OF.items():
             self._write(f'providers.d/{name}.conf', text.format(
                 home=HOME, container=self.container,
                 auth_url=render.auth_url(), password=render.PASSWORD))
@@ -318,6 +260,14 @@ class Site:
         return json.loads(self.manage(
             'bank', 'check', '--provider', provider_id, '--read', '--cloud',
             'admin', '--grace-hours', '0', '-f', 'json', codes=(0, 1)))
+
+    def log_lines(self, thing_id, most):
+        """Return the last lines of karbor's logs that name something."""
+        found = [f'{line.partition(" ")[2][:230]}'
+                 for path in LOG.glob('karbor-*.log')
+                 for line in path.read_text(errors='replace').splitlines()
+                 if thing_id in line]
+        return sorted(found)[-most:]
 
     def log_errors(self, most):
         """Return the most frequent errors in the logs, and how often."""

@@ -15,7 +15,7 @@ import uuid
 from karbor_ng.tests.soak import api as apis
 from karbor_ng.tests.soak import due_times
 from karbor_ng.tests.soak import lanes
-from karbor_ng.tests.soak import site
+from karbor_ng.tests.soak import providers
 
 STEPS = (5, 10, 15, 20, 30)
 #: Seconds in which a late request is done that nobody waits for any more: an
@@ -95,7 +95,7 @@ class Timetable(lanes.Lane):
     def _definition(self, plan):
         definition = {'provider_id': plan.facts['provider_id'],
                       'plan_id': plan.id}
-        is_retaining = (plan.facts['provider_id'] != site.NOOP
+        is_retaining = (plan.facts['provider_id'] != providers.NOOP
                         or self.random.random() < 0.7)
         if is_retaining:
             definition['max_backups'] = self.random.randint(2, 4)

@@ -10,7 +10,7 @@ import random
 import threading
 
 from karbor_ng.plugins import noop
-from karbor_ng.tests.soak import site
+from karbor_ng.tests.soak import providers
 
 _POINTS = ('on_prepare_begin', 'on_prepare_finish', 'on_main', 'on_complete',
            'backup', 'restored')
@@ -21,7 +21,7 @@ class Weather(threading.Thread):
 
     def __init__(self, seed):
         super().__init__(name='weather', daemon=True)
-        self._registry = noop.Registry(site.HOME / 'noop')
+        self._registry = noop.Registry(providers.HOME / 'noop')
         self._random = random.Random(f'{seed} weather')
         self._stopping = threading.Event()
 
