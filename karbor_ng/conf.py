@@ -39,6 +39,7 @@ LOG_FORMAT = ('%(asctime)s.%(msecs)03d %(process)d %(levelname)s %(name)s '
 OWNERS = (
     'karbor_ng.conf',
     'karbor_ng.credentials',
+    'karbor_ng.delegation',
     'karbor_ng.keystone',
     'karbor_ng.quota',
     'karbor_ng.restore_targets',

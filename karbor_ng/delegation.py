@@ -13,10 +13,22 @@ import json
 import logging
 
 from keystoneauth1 import exceptions
+from oslo_config import cfg
 
 from karbor_ng import errors
 
 LOG = logging.getLogger(__name__)
+
+GROUP = 'delegation'
+OPTS = [
+    cfg.ListOpt('withheld_roles', default=['admin'],
+                help='Names of roles that trusts do not delegate. What is '
+                     'scheduled runs with the roles that its user had, and '
+                     'everybody who may change a plan of the project says '
+                     'what it protects: with an administrator among them, '
+                     "what is another project's. Empty to delegate all "
+                     'roles.'),
+]
 
 _IDENTITY = {'service_type': 'identity', 'version': (3, 0)}
 _TRUSTS = '/OS-TRUST/trusts'
@@ -31,10 +43,12 @@ class Delegation:
     """Gives, finds and revokes trusts; may be used by any thread.
 
     :param cloud: one of the clouds of ``karbor_ng.keystone``
+    :param withheld: names of roles that trusts do not delegate
     """
 
-    def __init__(self, cloud):
+    def __init__(self, cloud, withheld=()):
         self._cloud = cloud
+        self._withheld = {name.lower() for name in withheld}
 
     @property
     def is_needed(self):
@@ -46,7 +60,8 @@ class Delegation:
 
         :param context: the :class:`karbor_ng.context.RequestContext` of the
             user's request
-        :raises errors.Forbidden: the token itself was delegated
+        :raises errors.Forbidden: the token itself was delegated, or has no
+            role that may be
         """
         token = (context.token_info or {}).get('token', {})
         if 'application_credential' in token:
@@ -58,11 +73,21 @@ class Delegation:
             raise errors.Forbidden(
                 'Scheduled operations need a trust, and this token was given '
                 'by one itself: use a token of the user.')
+        if token and not self._roles(token):
+            raise errors.Forbidden(
+                'Scheduled operations need a trust, and this deployment '
+                'delegates none of the roles of this token: use that of a '
+                'user who has another one in the project, such as member.')
+
+    def _roles(self, token):
+        return [role for role in token.get('roles', ())
+                if role['name'].lower() not in self._withheld]
 
     def give(self, context):
         """Make a trust of the caller for our service user; return its id.
 
-        It is for the project and the roles of the token, and has no end.
+        It is for the project and the roles of the token, but for those that
+        are withheld, and has no end.
 
         :raises errors.Forbidden: Keystone refuses; quotes why
         :raises errors.Unavailable: Keystone does not answer
@@ -72,7 +97,7 @@ class Delegation:
             'trustor_user_id': token['user']['id'],
             'trustee_user_id': self._own_id(),
             'project_id': token['project']['id'],
-            'roles': [{'id': role['id']} for role in token['roles']],
+            'roles': [{'id': role['id']} for role in self._roles(token)],
             'impersonation': True}}
         with _explained():
             answer = self._cloud.api_session(context).post(
@@ -94,7 +119,8 @@ class Delegation:
                 endpoint_filter=_IDENTITY)
         return [trust['id'] for trust in answer.json()['trusts']
                 if all(trust.get(name) == value
-                       for name, value in wanted.items())]
+                       for name, value in wanted.items())
+                and len(self._roles(trust)) == len(trust.get('roles', ()))]
 
     def is_known(self, trust_id):
         """Return whether Keystone knows a trust.

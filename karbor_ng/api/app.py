@@ -77,7 +77,8 @@ def make_app(conf, db, client, cloud, protectables, sealer=None, auth=None,
             conf, db, broker,
             cloud if getattr(cloud, 'auth_url', None) else None),
         engine=engine_client.EngineClient(
-            db, delegation.Delegation(cloud), triggers.load(conf)))
+            db, delegation.Delegation(cloud, conf.delegation.withheld_roles),
+            triggers.load(conf)))
     dispatch = _dispatch(tools)
     wrap = auth or authentication.strategy(conf)
     app = _Public(wrap(authentication.Context(dispatch, enforcer)), dispatch)

@@ -57,7 +57,8 @@ class OperationEngine:
         self._db = db
         self._presence = presence.Presence(conf, db, BINARY)
         types, known = triggers.load(conf), kinds.load()
-        self._trusts = trusts.Trusts(db, delegation.Delegation(cloud))
+        self._trusts = trusts.Trusts(db, delegation.Delegation(
+            cloud, conf.delegation.withheld_roles))
         self._scheduler = scheduler.Scheduler(db, types, clock)
         self._runner = runner.Runner(db, client, sealer, types, known, clock)
         self._retainer = retainer.Retainer(

@@ -59,6 +59,29 @@ class DelegationTest(WithTrusts):
         self.assertEqual('users-secret',
                          made.last_request.headers['X-Auth-Token'])
 
+    def test_administrators_delegate_what_members_may(self):
+        """Or whoever changes their plans would be an administrator, too."""
+        made = self.wire.post(TRUSTS, json={'trust': self.trust()})
+        roles = [{'id': name.lower(), 'name': name}
+                 for name in ('Admin', 'member', 'reader')]
+        careful = delegation.Delegation(self.cloud, ['admin'])
+        asking = self.asking(roles=roles)
+        careful.check(asking)
+        careful.give(asking)
+        self.assertEqual([{'id': 'member'}, {'id': 'reader'}],
+                         made.last_request.json()['trust']['roles'])
+        problem = self.assertRaises(errors.Forbidden, careful.check,
+                                    self.asking(roles=roles[:1]))
+        self.assertIn('none of the roles', str(problem))
+        self.delegation.check(self.asking(roles=roles[:1]))
+
+    def test_trusts_of_administrators_are_not_adopted(self):
+        self.wire.get(TRUSTS, json={'trusts': [
+            self.trust(id='strong', roles=[{'id': '1', 'name': 'admin'}]),
+            self.trust(roles=[{'id': '2', 'name': 'member'}])]})
+        self.assertEqual([TRUST], delegation.Delegation(
+            self.cloud, ['admin']).find(self.asking()))
+
     def test_giving_is_refused(self):
         self.wire.post(TRUSTS, status_code=403, json={'error': {
             'code': 403, 'title': 'Forbidden',
