@@ -4,7 +4,7 @@
 """What Karbor was measured at, and how karbor_ng does at the same.
 
     benchmarks/karbor.py [--database URL] [--broker URL] [--seconds S]
-                         [--rounds N] [--longest N]
+                         [--rounds N] [--longest N] [PART ...]
 
 Run it with the product's Python. karbor-api (one process) and
 karbor-protection run as services do, without authentication and with the
@@ -12,7 +12,12 @@ no-op plugin, and are asked over HTTP for what the last source of Karbor was
 asked for: plans and checkpoints, lists of up to 10,000 of them, and
 checkpoints, restores and deletions of up to 1,000 resources. Karbor's own
 figures stand in this program; they were measured on two shared cores with
-MariaDB, RabbitMQ and a bank in a directory.
+MariaDB, RabbitMQ and a bank in a directory. PART is one of requests, lists,
+operations and crowds; without, all are measured.
+
+When an operation has ended is read from its row, with pauses of 2 ms that grow
+to a fiftieth of what it has taken by then: asking over HTTP as often would take
+the processors from what is measured.
 
 Prints a table: for each row the figure of Karbor, ours, how many times better
 it is, and how many times it has to be: 20 where it is about scale, answers of
@@ -47,6 +52,7 @@ from karbor_ng.store import schema
 from karbor_ng.tests import fixtures
 
 ELSEWHERE, SCALE = 5, 20
+PARTS = ('requests', 'lists', 'operations', 'crowds')
 CONNECTIONS = (1, 16)
 _VOLUME = 'OS::Cinder::Volume'
 #: Requests each second with 1 and with 16 connections.
@@ -77,6 +83,10 @@ OPERATIONS = {
     'restore': {1: 0.13, 10: 0.34, 100: 4.0},
     'delete': {1: 0.14, 10: 0.34, 100: 3.6},
 }
+#: Rounds of operations of so few resources for each one of others.
+SMALL, MORE_ROUNDS = 10, 5
+#: Seconds between two looks at a row, or a part of the time until then.
+LEAST_PAUSE, PAUSE_PART = 0.002, 50
 #: Seconds until so many checkpoints of ten resources are there.
 AT_ONCE = {20: 6.4, 50: 17.1}
 
@@ -138,7 +148,13 @@ def _options():
                         help='of operations (default: 3)')
     parser.add_argument('--longest', type=int, default=10000, metavar='N',
                         help='plans and checkpoints (default: 10000)')
-    return parser.parse_args()
+    parser.add_argument('parts', nargs='*', metavar='PART',
+                        help=f'of {", ".join(PARTS)} (default: all)')
+    options = parser.parse_args()
+    for part in options.parts:
+        if part not in PARTS:
+            parser.error(f'there is no part {part}')
+    return options
 
 
 def _known_work():
@@ -158,8 +174,10 @@ def _known_work():
 
 def _measure(site, db, options):
     """Yield all rows, and show each when it is there."""
-    for measure in (_requests, _lists, _operations, _crowds):
-        for row in measure(site, db, options):
+    measures = dict(zip(PARTS, (_requests, _lists, _operations, _crowds),
+                        strict=True))
+    for part in options.parts or PARTS:
+        for row in measures[part](site, db, options):
             print('  '.join(row.cells()), flush=True)
             yield row
 
@@ -246,8 +264,8 @@ def _operations(site, db, options):
     for size in OPERATIONS['protect']:
         plan_id = site.plan('operations', size)
         costs = {what: [] for what in OPERATIONS}
-        for _ in range(options.rounds if size < 1000 else 1):
-            _operate(site, plan_id, costs)
+        for _ in range(_rounds(size, options.rounds)):
+            _operate(site, db, plan_id, costs)
         for what, known in OPERATIONS.items():
             if size in known:
                 yield Row(
@@ -256,21 +274,27 @@ def _operations(site, db, options):
                     SCALE if size >= 1000 else ELSEWHERE)
 
 
-def _operate(site, plan_id, costs):
+def _rounds(size, rounds):
+    if size >= 1000:
+        return 1
+    return rounds * MORE_ROUNDS if size <= SMALL else rounds
+
+
+def _operate(site, db, plan_id, costs):
     """Protect, restore and delete; note what each took."""
     folder = f'providers/{running.PROVIDER}/checkpoints'
     with _timed(costs['protect']):
         made = site.call('POST', 'operations', folder, {
             'checkpoint': {'plan_id': plan_id}})['checkpoint']['id']
-        _wait(site, f'{folder}/{made}', 'checkpoint', 'available')
+        _wait(db, models.Checkpoint, made, 'available')
     with _timed(costs['restore']):
         restore = site.call('POST', 'operations', 'restores', {'restore': {
             'provider_id': running.PROVIDER, 'checkpoint_id': made,
             'parameters': {}}})['restore']['id']
-        _wait(site, f'restores/{restore}', 'restore', 'success')
+        _wait(db, models.Restore, restore, 'success')
     with _timed(costs['delete']):
         site.call('DELETE', 'operations', f'{folder}/{made}')
-        _wait(site, f'{folder}/{made}', 'checkpoint', 'deleted')
+        _wait(db, models.Checkpoint, made, 'deleted')
 
 
 @contextlib.contextmanager
@@ -280,15 +304,25 @@ def _timed(costs):
     costs.append(time.perf_counter() - begin)
 
 
-def _wait(site, path, noun, wanted):
-    """Ask fifty times a second, as Karbor was asked."""
-    while True:
-        status = site.call('GET', 'operations', path)[noun]['status']
-        if status == wanted:
-            return
-        if 'error' in status or status == 'fail':
-            raise SystemExit(f'{path} became {status}.')
-        time.sleep(0.02)
+def _wait(db, model, row_id, wanted):
+    """Return when a row has a status."""
+    query = str(sa.select(model.status).where(
+        model.id == sa.literal(row_id)).compile(
+            db.engine, compile_kwargs={'literal_binds': True}))
+    begin = time.perf_counter()
+    with db.engine.connect().execution_options(
+            isolation_level='AUTOCOMMIT') as connection:
+        cursor = connection.connection.cursor()
+        while (status := _first(cursor, query)) != wanted:
+            if 'error' in status or status == 'failed':
+                raise SystemExit(f'{row_id} became {status}.')
+            time.sleep(max(LEAST_PAUSE,
+                           (time.perf_counter() - begin) / PAUSE_PART))
+
+
+def _first(cursor, query):
+    cursor.execute(query)
+    return cursor.fetchone()[0]
 
 
 def _crowds(site, db, options):
@@ -303,7 +337,7 @@ def _crowds(site, db, options):
         asyncio.run(_load(site.port, functools.partial(next, iter(waiting),
                                                        None), count, 60))
         while _unfinished(db, project):
-            time.sleep(0.05)
+            time.sleep(0.02)
         yield Row(f'{count} checkpoints of 10 resources at once', known,
                   time.perf_counter() - begin, 's', ELSEWHERE)
 
