@@ -87,7 +87,8 @@ class Database:
     def from_conf(cls, conf, is_patient=False):
         """Take ``[database]`` of the configuration.
 
-        :param is_patient: whether statements may take as long as they need
+        :param is_patient: whether statements and locks may take as long as
+            they need
         :raises errors.ConfigError: its URL can not lead to a database
         """
         group = conf.database

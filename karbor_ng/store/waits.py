@@ -32,7 +32,8 @@ def bounded(group, is_patient=False):
     """Return the URL of the database with limits for waiting.
 
     :param group: ``[database]`` of the configuration
-    :param is_patient: whether statements may take as long as they need
+    :param is_patient: whether statements and locks may take as long as they
+        need
     """
     url = make_url(group.connection)
     if group.connection_parameters:
@@ -41,35 +42,32 @@ def bounded(group, is_patient=False):
     words = _WORDS.get(url.get_backend_name())
     if words is None:
         return group.connection
-    limits = words(group, None if is_patient else group.statement_timeout)
+    limits = {'connect_timeout': group.connect_timeout}
+    if not is_patient:
+        limits.update(words(group))
     return url.update_query_dict(
         {name: str(value) for name, value in limits.items()
          if name not in url.query}).render_as_string(hide_password=False)
 
 
-def _mysql(group, statement):
+def _mysql(group):
     """The last variable is MariaDB's own: MySQL takes it for a comment."""
-    set_limits = (f'SET SESSION innodb_lock_wait_timeout={group.lock_timeout}, '
-                  f'SESSION lock_wait_timeout={group.lock_timeout}')
-    found = {'connect_timeout': group.connect_timeout}
-    if statement:
-        set_limits += (' /*M!100300 , SESSION idle_transaction_timeout='
-                       f'{statement} */')
-        found.update(read_timeout=statement, write_timeout=statement)
-    return {**found, 'init_command': set_limits}
+    lock, statement = group.lock_timeout, group.statement_timeout
+    return {'read_timeout': statement, 'write_timeout': statement,
+            'init_command': (
+                f'SET SESSION innodb_lock_wait_timeout={lock}, '
+                f'SESSION lock_wait_timeout={lock} '
+                f'/*M!100300 , SESSION idle_transaction_timeout={statement} */'
+            )}
 
 
-def _postgresql(group, statement):
+def _postgresql(group):
     """The server ends statements; the kernel, what no server hears of."""
-    milliseconds = {'lock_timeout': group.lock_timeout * 1000}
-    found = {'connect_timeout': group.connect_timeout}
-    if statement:
-        milliseconds.update(
-            statement_timeout=statement * 1000,
-            idle_in_transaction_session_timeout=statement * 1000)
-        found['tcp_user_timeout'] = statement * 1000
-    return {**found, 'options': ' '.join(
-        f'-c {name}={value}' for name, value in milliseconds.items())}
+    statement = group.statement_timeout * 1000
+    return {'tcp_user_timeout': statement,
+            'options': f'-c lock_timeout={group.lock_timeout * 1000} '
+                       f'-c statement_timeout={statement} '
+                       f'-c idle_in_transaction_session_timeout={statement}'}
 
 
 _WORDS = {'mysql': _mysql, 'postgresql': _postgresql}

@@ -13,7 +13,6 @@ from oslotest import base
 from karbor_ng import errors
 from karbor_ng.api import server
 
-
 LARGEST = 2 ** 20
 
 
