@@ -17,6 +17,8 @@ applications: the same, for servers, images, projects, verifications, tokens
 that end, and what operators do.
 clients: the same, for Karbor's own command lines, each of whose commands and
 options must have been given in the end.
+Of functional, applications and clients none may let a secret out: what the
+tests used is looked for in all that the product has written meanwhile.
 
 FILTER is a regular expression for the names of tests; with one, functional,
 applications and clients all run whatever of the three has such a name.
@@ -26,6 +28,7 @@ Ends with the line "N passed, N failed, N skipped"; exit code 0 or 1.
 
 import concurrent.futures
 import configparser
+import contextlib
 import dataclasses
 import os
 import pathlib
@@ -278,10 +281,49 @@ def _check_said(said, environment, result):
 
 
 def _on_the_stack(suite, environment, pattern, *options):
-    # They mostly wait, for clouds and for leases that run out; those that
-    # stop services take turns.
-    return stestr(suite, environment, pattern, '--concurrency', '6',
-                  *options, folder='functional')
+    """Run tests while somebody looks what becomes of their secrets."""
+    with tempfile.TemporaryDirectory() as folder:
+        environment = environment | {'KARBOR_TEST_SECRETS': folder}
+        with _witness(environment, folder):
+            # They mostly wait, for clouds and for leases that run out;
+            # those that stop services take turns.
+            result = stestr(suite, environment, pattern, '--concurrency',
+                            '6', *options, folder='functional')
+        _check_secrets(folder, environment, result)
+    return result
+
+
+@contextlib.contextmanager
+def _witness(environment, folder):
+    """Let somebody see all that the product writes meanwhile."""
+    with subprocess.Popen(
+            ['python', '-W', 'ignore', '-m',
+             'karbor_ng.tests.functional.witness', folder], cwd=CHECKOUT,
+            env=environment, stdout=subprocess.PIPE, text=True,
+            start_new_session=True) as process:
+        RUNNING.add(process)
+        process.stdout.readline()
+        try:
+            yield
+        finally:
+            process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(PATIENCE * 30)
+            end(process)
+            RUNNING.discard(process)
+
+
+def _check_secrets(folder, environment, result):
+    """None of the secrets of the tests may have come to light."""
+    ended = run(['python', '-W', 'ignore', '-m',
+                 'karbor_ng.tests.functional.secrecy', folder],
+                env=environment, stdout=subprocess.PIPE)
+    print(ended.output, flush=True)
+    if ended.returncode:
+        result.fail('secrets have come to light: see above')
+    else:
+        result.passed += 1
+        result.remark = result.remark or ended.output.split(':')[0]
 
 
 def stestr(suite, environment, pattern, *options, folder=None):

@@ -23,6 +23,7 @@ from oslotest import base
 import requests
 
 from karbor_ng.tests import conformance
+from karbor_ng.tests.functional import secrecy
 
 ROOT = pathlib.Path(__file__).parents[3]
 STACK = ROOT / '.stack'
@@ -100,6 +101,7 @@ class Karbor(adapter.Adapter):
 
     def request(self, url, method, **kwargs):
         answer = super().request(url, method, **kwargs)
+        secrecy.note('token', answer.request.headers.get('X-Auth-Token'))
         prefix, version, path = answer.request.url.partition('/v1/')
         _description(prefix).check(method, version + path,
                                    answer.status_code, answer.headers,
@@ -127,6 +129,8 @@ class User:
         os.environ['OS_CLIENT_CONFIG_FILE'] = str(STACK / 'clouds.yaml')
         self.cloud = openstack.connect(cloud=name, auth=auth)
         self.project_id = self.cloud.current_project_id
+        secrecy.note('password', self.cloud.config.get_auth_args().get(
+            'password'))
         self.karbor = Karbor(
             self.cloud.session, service_type='data-protect',
             interface='public', raise_exc=False)

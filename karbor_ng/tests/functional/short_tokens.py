@@ -23,6 +23,7 @@ from keystoneauth1.identity import v3
 import psutil
 
 from karbor_ng.tests.functional import base
+from karbor_ng.tests.functional import secrecy
 
 PATIENCE_SECONDS = 60
 
@@ -139,8 +140,9 @@ def long_token(user):
 def _token(user, url):
     auth = v3.Password(**{**credentials(user), 'auth_url': url})
     session = keystone_session.Session(auth)
+    text = secrecy.note('token', auth.get_token(session))
     body = session.get(f'{url}/auth/tokens', headers={
-        'X-Subject-Token': auth.get_token(session)}).json()
+        'X-Subject-Token': text}).json()
     return Token(auth.get_access(session), body)
 
 

@@ -14,6 +14,7 @@ import openstack
 from openstack import exceptions
 
 from karbor_ng.tests.functional import base
+from karbor_ng.tests.functional import secrecy
 
 KEY = 'the-key'
 NETWORK = 'net'
@@ -25,20 +26,24 @@ class Tenant(base.User):
     """A project with one user, a network, a security group, a key pair.
 
     The administrator makes it and removes it.
+
+    :ivar password: of the user
     """
 
     def __init__(self):
         self._admin = base.User('admin').cloud
         keystone = self._admin.identity
         name = f'test-{uuid.uuid4().hex[:8]}'
+        self.password = secrecy.new_password()
         self._project = keystone.create_project(name=name,
                                                 domain_id='default')
         self._user = keystone.create_user(
-            name=name, password='secret', domain_id='default')
+            name=name, password=self.password, domain_id='default')
         for role in keystone.roles(name='member'):
             keystone.assign_project_role_to_user(self._project, self._user,
                                                  role)
-        super().__init__('demo', username=name, project_name=name)
+        super().__init__('demo', username=name, project_name=name,
+                         password=self.password)
         self._make_surroundings()
 
     def _make_surroundings(self):

@@ -12,6 +12,7 @@ import sys
 import fixtures
 
 from karbor_ng.tests.functional import base
+from karbor_ng.tests.functional import secrecy
 
 PROGRAM = pathlib.Path(sys.executable).with_name('karbor-all-in-one')
 
@@ -31,6 +32,7 @@ class AllInOneTestCase(base.StackTestCase):
                 [PROGRAM, '--state', self.path / 'state', '--port', '0'],
                 stdout=output, stderr=subprocess.STDOUT,
                 env={**os.environ, 'OS_CLOUD': 'demo', **env})
+        self.addCleanup(secrecy.keep_log, self.output)
         self.addCleanup(self.end, self.process, signal.SIGKILL)
         return self.process
 

@@ -18,6 +18,7 @@ import fixtures
 
 from karbor_ng.tests.functional import application
 from karbor_ng.tests.functional import base
+from karbor_ng.tests.functional import secrecy
 
 IMAGE = 'OS::Glance::Image'
 #: Two parts in the bank.
@@ -77,6 +78,7 @@ class ApplicationCrashTest(application.ApplicationTestCase):
                  base.STACK / 'etc' / 'karbor' / 'karbor.conf', *points],
                 cwd=base.ROOT, stdin=subprocess.DEVNULL, stdout=log,
                 stderr=subprocess.STDOUT)
+        self.addCleanup(secrecy.keep_log, self.folder / 'log')
         self.addCleanup(self.stop_workers)
         base.wait(self.is_offered, what='the provider')
 

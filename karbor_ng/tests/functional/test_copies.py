@@ -8,6 +8,7 @@ import fixtures
 import testscenarios
 
 from karbor_ng.tests.functional import base
+from karbor_ng.tests.functional import secrecy
 from karbor_ng.tests.functional import test_shared_streams
 
 
@@ -136,6 +137,7 @@ class KilledCopyTest(CopyTestCase):
         ready = folder / 'ready'
         with open(folder / 'log', 'wb') as log:
             worker = base.spawn_worker('part-recorded', plan_id, ready, log)
+        self.addCleanup(secrecy.keep_log, folder / 'log')
         self.addCleanup(worker.kill)
         base.wait((folder / 'ready.started').exists)
         path, = self.copy(plan_id)

@@ -15,6 +15,7 @@ import time
 import fixtures
 
 from karbor_ng.tests.functional import base
+from karbor_ng.tests.functional import secrecy
 
 POINTS = ('backup-accepted', 'backup-creating', 'manifest-written')
 #: Defaults: 60 s lease, 10 s sweep, and what is left for the work itself.
@@ -37,6 +38,7 @@ class Case:
         with open(self.log, 'wb') as log:
             self.worker = base.spawn_worker(self.point, self.plan_id,
                                             self.ready, log)
+        self.test.addCleanup(secrecy.keep_log, self.log)
         self.test.addCleanup(self.worker.kill)
 
     def protect(self):

@@ -23,6 +23,7 @@ import fixtures
 from testtools import content
 
 from karbor_ng.tests.functional import base
+from karbor_ng.tests.functional import secrecy
 from karbor_ng.tests.functional import units
 
 GUIDE = base.ROOT / 'doc' / 'source' / 'install' / 'guide.rst'
@@ -196,6 +197,7 @@ class GuideTest(base.StackTestCase):
         """Remove what the guide has made outside of our directory."""
         self.run_script('systemctl stop karbor-api karbor-protection')
         for log in (self.root / 'run').glob('*.log'):
+            secrecy.keep_log(log)
             self.addDetail(log.name, content.text_content(log.read_text()))
         for volume in self.demo.cloud.block_storage.volumes(
                 name=f'{self.name}-volume'):

@@ -14,6 +14,7 @@ import uuid
 import testscenarios
 
 from karbor_ng.tests.functional import base
+from karbor_ng.tests.functional import secrecy
 from karbor_ng.tests.functional import shells
 from karbor_ng.tests.functional import short_tokens
 from karbor_ng.tests.functional import tenant
@@ -42,11 +43,12 @@ class TargetTestCase(base.StackTestCase):
 
     def password(self):
         """As the old clients send it; the user has one project."""
-        return {'type': 'password', 'password': 'secret',
+        return {'type': 'password', 'password': self.other.password,
                 'username': self._other_user()}
 
     def token(self):
-        return {'type': 'token', 'token': self.other.cloud.auth_token}
+        return {'type': 'token', 'token': secrecy.note(
+            'token', self.other.cloud.auth_token)}
 
     def application_credential(self):
         identity = self.other.cloud.identity
@@ -54,7 +56,8 @@ class TargetTestCase(base.StackTestCase):
             self.other.cloud.current_user_id, f'test-{uuid.uuid4().hex[:8]}')
         return {'type': 'application_credential',
                 'application_credential_id': made.id,
-                'application_credential_secret': made.secret}
+                'application_credential_secret': secrecy.note(
+                    'application credential', made.secret)}
 
     def _other_user(self):
         return self.other.cloud.config.get_auth_args()['username']
@@ -132,9 +135,7 @@ class ProjectTest(testscenarios.WithScenarios, TargetTestCase):
         secret = ('application_credential_secret'
                   if self.kind == 'application_credential' else self.kind)
         self.assertEqual('***', found['restore_auth'][secret])
-        if self.kind != 'password':
-            # The password of the stack's users is a word like any other.
-            self.assert_unheard(auth[secret])
+        self.assert_unheard(auth[secret])
 
 
 class CloudTest(TargetTestCase):
@@ -170,7 +171,8 @@ class CloudTest(TargetTestCase):
     def test_wrong_credentials(self):
         image_id, _ = self.new_image(1)
         path = self.checkpoint_of(IMAGE, image_id)
-        wrong = {**self.password(), 'password': 'wrong-in-every-cloud'}
+        wrong = {**self.password(), 'password': secrecy.note(
+            'password', 'wrong-in-every-cloud')}
         refused = self.start(path, wrong, expect=400, query='?dry_run=true')
         self.assertIn('refuses the credentials',
                       refused['badRequest']['message'])
@@ -198,7 +200,7 @@ class ClientTest(testscenarios.WithScenarios, TargetTestCase):
             'restore', 'create', provider, checkpoint_id,
             '--restore_target', elsewhere.url,
             '--restore_username', self._other_user(),
-            '--restore_password', 'secret')
+            '--restore_password', self.other.password)
         self.assertEqual(elsewhere.url, made['restore_target'])
         self.restore_ended(made['id'])
         there, = self.other.images()

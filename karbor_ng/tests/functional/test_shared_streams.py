@@ -13,6 +13,7 @@ import openstack
 import testscenarios
 
 from karbor_ng.tests.functional import base
+from karbor_ng.tests.functional import secrecy
 
 IMAGE = 'OS::Glance::Image'
 #: Three parts in the bank.
@@ -157,6 +158,7 @@ class KilledStreamTest(ImageTestCase):
         ready = folder / 'ready'
         with open(folder / 'log', 'wb') as log:
             worker = base.spawn_worker(point, plan_id, ready, log)
+        self.addCleanup(secrecy.keep_log, folder / 'log')
         self.addCleanup(worker.kill)
         base.wait((folder / 'ready.started').exists)
         path = self.protect(plan_id)

@@ -12,6 +12,7 @@ import uuid
 import requests
 
 from karbor_ng.tests.functional import base
+from karbor_ng.tests.functional import secrecy
 from karbor_ng.tests.unit.api import environment
 from karbor_ng.tests.unit.api import test_tenancy
 
@@ -52,10 +53,12 @@ class Project:
 
     def _user(self, name, role):
         name = f'{self._name}-{name.replace(" ", "-")}'
+        password = secrecy.new_password()
         user = self._kept(self._identity.create_user(
-            name=name, password='secret', domain_id='default'))
+            name=name, password=password, domain_id='default'))
         self._identity.assign_project_role_to_user(self._project, user, role)
-        return base.User('demo', username=name, project_name=self._name)
+        return base.User('demo', username=name, project_name=self._name,
+                         password=password)
 
     def remove(self):
         for thing in reversed(self._made):
