@@ -25,6 +25,7 @@ from karbor_ng.store import models
 from karbor_ng.store import session as store_session
 from karbor_ng.tests.functional import base
 from karbor_ng.tests.functional import scheduling
+from karbor_ng.tests.functional import secrecy
 
 SECOND, MINUTE = (datetime.timedelta(seconds=seconds) for seconds in (1, 60))
 
@@ -45,6 +46,7 @@ class Engines(fixtures.Fixture):
         self._files = {}
         self.addCleanup(self._clean)
         for host in self.hosts:
+            self.addCleanup(secrecy.keep_log, f'{folder}/{host}.log')
             self._files[host] = pathlib.Path(folder) / f'{host}.conf'
             self._files[host].write_text(
                 f'[DEFAULT]\nhost = {host}\nlog_file = {folder}/{host}.log\n'

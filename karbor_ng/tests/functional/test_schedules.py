@@ -12,6 +12,7 @@ from keystoneauth1.identity import v3
 
 from karbor_ng.tests.functional import base
 from karbor_ng.tests.functional import scheduling
+from karbor_ng.tests.functional import secrecy
 
 
 class SchedulesTest(scheduling.Scheduling):
@@ -116,7 +117,8 @@ class SchedulesTest(scheduling.Scheduling):
             session.Session(v3.ApplicationCredential(
                 self.demo.cloud.session.auth.auth_url,
                 application_credential_id=made.id,
-                application_credential_secret=made.secret)),
+                application_credential_secret=secrecy.note(
+                    'application credential', made.secret))),
             service_type='data-protect', raise_exc=False)
         said = self.schedule(user=types.SimpleNamespace(karbor=robot),
                              expect=403)
