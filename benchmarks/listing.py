@@ -10,11 +10,11 @@ database of its own for each size, which has so many plans, checkpoints and
 operation logs of one project. The same pages are asked for in turns.
 
 Filters are asked for what the oldest twenty rows have, for what nearly all
-have, and for texts that none has. Prints for each question the median
-milliseconds at each size, and how much more the longest list costs. Exits
-with 1 if that is more than 1.5 times for a filter or order with an index,
-or, for parts of texts, more than three times what the database needs to read
-the project's rows.
+have, and for texts that none has, in triggers and scheduled operations too.
+Prints for each question the median milliseconds at each size, and how much
+more the longest list costs. Exits with 1 if that is more than 1.5 times for a
+filter or order with an index, or, for parts of texts, more than three times
+what the database needs to read this of the project's rows.
 
 The databases are SQLite files, or made for this on the server at URL and
 dropped at the end. SQLite, which has no lower case but A to Z of its own, is
@@ -31,6 +31,7 @@ import rows
 import sqlalchemy as sa
 
 from karbor_ng.store import models
+from karbor_ng.store import query as store_query
 from karbor_ng.tests.unit.api import environment
 
 GOAL = 1.5
@@ -60,7 +61,26 @@ ROW = {'plans': 'plan', 'checkpoints': 'checkpoint',
        'operation_logs': 'operation'}
 #: Orders in which a page from the middle is asked for too.
 FROM_THE_MIDDLE = ('', 'sort=created_at:asc', 'sort=status:asc')
-TEXTS = ('name', 'description')
+#: Questions for parts of texts: noun, and the columns and texts that it asks.
+TEXTS = (
+    ('plans', {'name': 'nowhere'}),
+    ('plans', {'description': 'nowhere'}),
+    ('plans', {'name': 'nowhere', 'description': 'nowhere'}),
+    ('plans', {'name': 'nowhere', 'provider_id': rows.PROVIDER}),
+    ('triggers', {'name': 'nowhere'}),
+    ('triggers', {'properties': 'nowhere'}),
+    ('triggers', {'properties': 'nowhere', 'type': 'time'}),
+    ('triggers', {'name': 'nowhere', 'properties': 'nowhere'}),
+    ('scheduled_operations', {'definition': 'nowhere'}),
+    ('scheduled_operations', {'name': 'nowhere', 'definition': 'nowhere'}),
+    ('scheduled_operations', {
+        'definition': 'nowhere', 'operation_type': 'retention_protect'}),
+)
+MODELS = {'plans': models.Plan, 'triggers': models.Trigger,
+          'scheduled_operations': models.ScheduledOperation}
+#: What the API calls columns, and the list in an answer.
+PARAMETERS = {'definition': 'operation_definition'}
+LISTS = {'scheduled_operations': 'operations'}
 
 
 def main():
@@ -161,7 +181,8 @@ def _ask(api, path, noun, count):
     begin = time.perf_counter()
     answer = api.call('GET', path)
     cost = (time.perf_counter() - begin) * 1000
-    if answer.status_int != 200 or len(answer.json[noun]) != count:
+    if (answer.status_int != 200
+            or len(answer.json[LISTS.get(noun, noun)]) != count):
         raise SystemExit(f'{path}: {answer.status} {answer.text[:200]}')
     return cost
 
@@ -169,24 +190,25 @@ def _ask(api, path, noun, count):
 def _compare_scans(api):
     """Return how much longer looking into texts takes than reading rows."""
     ratios = []
-    for name in TEXTS:
-        path, asked, read = f'/plans?limit=20&{name}=nowhere', [], []
+    for noun, wanted in TEXTS:
+        question = '&'.join(f'{PARAMETERS.get(name, name)}={text}'
+                            for name, text in wanted.items())
+        path, asked, read = f'/{noun}?limit=20&{question}', [], []
         for _ in range(5):
-            asked.append(_ask(api, path, 'plans', 0))
-            read.append(_scan(api))
+            asked.append(_ask(api, path, noun, 0))
+            read.append(_scan(api, MODELS[noun], wanted))
         asked, read = statistics.median(asked), statistics.median(read)
         ratios.append(asked / read)
-        print(f'plans {name}=nowhere: {asked:.1f} ms, reading the rows '
+        print(f'{noun} {question}: {asked:.1f} ms, reading the rows '
               f'{read:.1f} ms: {asked / read:.2f}', flush=True)
     return max(ratios)
 
 
-def _scan(api):
-    """Return the milliseconds of reading the texts of the project's rows."""
+def _scan(api, model, columns):
+    """Return the milliseconds of reading these of the project's rows."""
     query = sa.select(*[
-        sa.func.max(sa.func.length(getattr(models.Plan, name)))
-        for name in TEXTS]).where(
-        models.Plan.project_id == environment.PROJECT)
+        sa.func.max(sa.func.length(store_query.stored(getattr(model, name))))
+        for name in columns]).where(model.project_id == environment.PROJECT)
     begin = time.perf_counter()
     api.db.read(lambda session: session.execute(query).one())
     return (time.perf_counter() - begin) * 1000

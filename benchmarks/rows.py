@@ -46,7 +46,9 @@ def fill(db, size):
     fill_plans(db, 0, size)
     for model, make in ((models.Checkpoint, checkpoint),
                         (models.CheckpointResource, resource),
-                        (models.Operation, _operation)):
+                        (models.Operation, _operation),
+                        (models.Trigger, trigger),
+                        (models.ScheduledOperation, scheduled_operation)):
         _fill(db, model, make, 0, size)
 
 
@@ -120,6 +122,30 @@ def resource(number):
         'type': environment.VOLUME, 'name': 'system', 'in_plan': True,
         'status': 'available', 'progress': 100, 'parameters': {},
         'saved': {}, 'objects': []}
+
+
+def trigger(number):
+    """Return the values of a trigger."""
+    return {
+        **_SHARED, 'id': identity('trigger', number), 'type': 'time',
+        'name': f'night {number * 7919 % 1000003:07d}',
+        'properties': {
+            'format': 'crontab', 'pattern': f'{number % 60} 2 * * *',
+            'timezone': 'Europe/Berlin', 'window': '900',
+            'start_time': '2026-01-01 00:00:00'},
+        'created_at': _created(number)}
+
+
+def scheduled_operation(number):
+    """Return the values of a scheduled operation."""
+    wanted = {'plan_id': identity('plan', number), 'provider_id': PROVIDER}
+    return {
+        **_SHARED, **wanted, 'id': identity('scheduled operation', number),
+        'name': f'nightly {number * 7919 % 1000003:07d}',
+        'operation_type': 'retention_protect',
+        'trigger_id': identity('trigger', number),
+        'definition': {**wanted, 'max_backups': '7'}, 'is_enabled': True,
+        'created_at': _created(number)}
 
 
 def _operation(number):

@@ -217,6 +217,16 @@ class ContainsTest(fixtures.DatabaseTest):
             if is_mysql:
                 self._check_steps(column, self.read(self._explained, *asked))
 
+    def test_mysql_finds_all_with_two_texts_before_it_sorts(self):
+        if self.db.engine.dialect.name != 'mysql':
+            return
+        for filters in ({'description': 'e'}, {'status': 'suspended'}):
+            asked = self.read(self._asked, query.Page(limit=2),
+                              fixtures.PROJECT, name='e', **filters)
+            self.assertEqual(2, asked[0].count('LIMIT'))
+            steps = self.read(self._explained, *asked)
+            self.assertNotIn('filesort', steps[-1].Extra)
+
     def _check_steps(self, column, steps):
         """The page's few rows by their ids, and the texts in the index."""
         self.assertEqual([None, 'PRIMARY', f'plans_by_{column}'],
