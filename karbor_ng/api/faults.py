@@ -33,6 +33,9 @@ _DATABASE_WORDS = 'The database does not answer; try again later.'
 #: The only thing of ours that somebody between us and the caller measures.
 _LARGE_WORDS = ('The body is larger than [oslo_middleware] '
                 'max_request_body_size allows.')
+#: Nobody else between us and the caller needs a service.
+_KEYSTONE_WORDS = ('Keystone does not answer, so that the token can not be '
+                   'checked; try again later.')
 _UNEXPECTED_WORDS = ('An unexpected error happened. The log of the service '
                      'has more, under the id of this request.')
 
@@ -131,6 +134,8 @@ def _words(response):
             return response.json['error']['message']
         except (ValueError, TypeError, KeyError):
             pass
+    if response.status_int == 503:
+        return _KEYSTONE_WORDS
     return f'{response.status.partition(" ")[2]}.'
 
 

@@ -17,11 +17,12 @@ applications: the same, for servers, images, projects, verifications, tokens
 that end, and what operators do.
 clients: the same, for Karbor's own command lines, each of whose commands and
 options must have been given in the end.
+outages: the same, alone: broker, bank, database and Keystone go away.
 Of functional, applications and clients none may let a secret out: what the
 tests used is looked for in all that the product has written meanwhile.
 
 FILTER is a regular expression for the names of tests; with one, functional,
-applications and clients all run whatever of the three has such a name.
+applications, clients and outages all run whatever of the four has such a name.
 A skipped test fails its suite, and so does a suite that exceeds its budget.
 Ends with the line "N passed, N failed, N skipped"; exit code 0 or 1.
 """
@@ -51,14 +52,15 @@ import venvs  # noqa: E402
 #: Seconds that a suite may take; the stack's counts once it is installed.
 BUDGETS = {'style': 240, 'docs': 240, 'unit': 480, 'openapi': 240,
            'crashes': 600, 'stack': 240, 'functional': 720,
-           'applications': 720, 'clients': 720}
+           'applications': 720, 'clients': 720, 'outages': 360}
 #: Functional tests that are suites of their own.
 APPLICATIONS = (r'functional\.test_(application|project|server|image|'
                 r'shared_streams|recovery|install_guide|abort|dry_runs|demo|'
                 r'restore_targets|verifications|token_expiry)')
 CLIENTS = r'functional\.test_client'
+OUTAGES = r'functional\.test_outages'
 #: Suites that need the stack.
-ON_THE_STACK = ('functional', 'applications', 'clients')
+ON_THE_STACK = ('functional', 'applications', 'clients', 'outages')
 #: A suite that takes so many times its budget hangs, and is ended.
 PATIENCE = 2
 #: tox environments whose commands are the suite, the longest first.
@@ -248,7 +250,7 @@ def crashes(environment, verb=None):
 def functional(environment, pattern=None):
     """Run the functional tests against the stack."""
     options = [] if pattern else ['--exclude-regex',
-                                  f'{APPLICATIONS}|{CLIENTS}']
+                                  f'{APPLICATIONS}|{CLIENTS}|{OUTAGES}']
     return _on_the_stack('functional', environment, pattern, *options)
 
 
@@ -268,6 +270,12 @@ def clients(environment, pattern=None):
         if result.good and not pattern:
             _check_said(said, environment, result)
     return result
+
+
+def outages(environment, pattern=None):
+    """Take away what karbor needs; nobody else can work meanwhile."""
+    return stestr('outages', environment, pattern or OUTAGES,
+                  '--concurrency', '1', folder='functional')
 
 
 def _check_said(said, environment, result):

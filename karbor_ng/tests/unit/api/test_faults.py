@@ -106,8 +106,9 @@ class ForeignTest(base.BaseTestCase):
 
     def test_page(self):
         answer = self._fault(b'<h1>no</h1>', **{'Retry-After': '7'})
-        self.assertEqual({'serviceUnavailable': {
-            'code': 503, 'message': 'Service Unavailable.'}}, answer.json)
+        self.assertEqual(503, answer.json['serviceUnavailable']['code'])
+        self.assertIn('Keystone does not answer',
+                      answer.json['serviceUnavailable']['message'])
         self.assertEqual('7', answer.headers['Retry-After'])
 
     def test_message(self):
@@ -119,8 +120,8 @@ class ForeignTest(base.BaseTestCase):
     def test_json_of_another_kind(self):
         for body in (b'[]', b'{"error": "no"}', b'{', b'null'):
             answer = self._fault(body, 'application/json')
-            self.assertEqual('Service Unavailable.',
-                             answer.json['serviceUnavailable']['message'])
+            self.assertIn('Keystone does not answer',
+                          answer.json['serviceUnavailable']['message'])
 
 
 class LimitTest(base.BaseTestCase):

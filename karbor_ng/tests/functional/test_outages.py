@@ -1,0 +1,330 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); see LICENSE.
+# SPDX-License-Identifier: Apache-2.0
+"""What karbor needs goes away for a while, and comes back.
+
+Users go on asking meanwhile, schedules are due, and data is on its way. No
+service may end or be started again by anybody, and all must end well.
+
+These tests take away what all others need: they run alone. They make a pause
+of ``KARBOR_TEST_OUTAGE_SECONDS``, 15 unless that is set, so that outages of
+minutes can be tried as well.
+"""
+
+import configparser
+import json
+import os
+import signal
+import subprocess
+import time
+import types
+import uuid
+
+import kombu
+import psutil
+import requests
+
+from karbor_ng.tests.functional import base
+from karbor_ng.tests.functional import outages
+from karbor_ng.tests.functional import scheduling
+
+SECONDS = float(os.environ.get('KARBOR_TEST_OUTAGE_SECONDS', 15))
+#: Seconds until somebody has noticed that a bank is away.
+BANK_SECONDS = 60
+#: Resources of a checkpoint that more threads work on than there are.
+WIDE = 48
+#: Threads, and files, that a pool may have added meanwhile.
+GROWTH = 16
+#: Lines that all services may log about an outage, and more for each minute.
+LINES, LINES_A_MINUTE = 80, 120
+#: Two parts of a stream.
+IMAGE_SIZE = 40 * base.MIB
+IMAGE = 'OS::Glance::Image'
+
+
+class OutageTestCase(scheduling.Scheduling):
+
+    has_warmed_up = False
+
+    def setUp(self):
+        super().setUp()
+        self.addCleanup(base.stack, 'up')
+        self.addCleanup(self.print_figures)
+        self.figures = {}
+        self.health('ok')
+        self.warm_up()
+        self.schedule_path = self.schedule()
+        self.processes = outages.Processes()
+        self.before = self.processes.sizes()
+        self.users = self.useFixture(outages.Users(
+            self, self.plan_id, base.NOOP_PROVIDER))
+        base.wait(lambda: len(self.users.accepted) > 1, what='first requests')
+        self.began = time.monotonic()
+
+    def warm_up(self):
+        """Let pools of threads and connections become as large as they get.
+        """
+        if self.has_warmed_up:
+            return
+        OutageTestCase.has_warmed_up = True
+        plan = self.create_plan(
+            [types.SimpleNamespace(id=str(uuid.uuid4()), name='nothing')
+             for _ in range(WIDE)], base.NOOP_PROVIDER)
+        for path in [self.protect(plan, base.NOOP_PROVIDER)
+                     for _ in range(WIDE // 4)]:
+            self.ended(path)
+
+    # Health
+
+    def healthcheck(self, token=None):
+        url = self.demo.karbor.get_endpoint().partition('/v1')[0]
+        answer = requests.get(
+            f'{url}/healthcheck', timeout=30,
+            headers={'X-Auth-Token': token} if token else {})
+        return answer.status_code, answer.json()
+
+    def health(self, status, check=None, seconds=90, code=200):
+        """Wait until it says so of the whole, and that one check fails."""
+        def look():
+            found, body = self.healthcheck()
+            failed = [name for name, one in body['checks'].items()
+                      if one['status'] != 'ok']
+            return (found == code and body['status'] == status
+                    and (check is None or check in failed))
+        begun = time.monotonic()
+        base.wait(look, seconds, what=f'health {status} {check or ""}')
+        self.figures[f'{status} {check or ""} told after'] = round(
+            time.monotonic() - begun, 1)
+
+    # Data that moves
+
+    def protect_image(self, provider):
+        """Start to protect an image of random bytes; return the path."""
+        self.image_bytes = os.urandom(IMAGE_SIZE)
+        image = self.demo._upload(self.image_bytes)
+        self.addCleanup(self.demo.cloud.image.delete_image, image.id)
+        plan = self.request('POST', '/plans', {'plan': {
+            'name': 'outage', 'provider_id': provider, 'parameters': {},
+            'resources': [{'id': image.id, 'type': IMAGE, 'name': 'image'}],
+        }})['plan']['id']
+        self.addCleanup(self.remove_plan, self.demo, plan)
+        return self.protect(plan, provider)
+
+    def check_image(self, path):
+        """Restore the image; its bytes must be the same; leave nothing."""
+        restore = self.restore(path)
+        image_id, = self.restored_ids(restore)
+        found = self.demo.cloud.image.download_image(image_id)
+        self.assertEqual(self.image_bytes, found.content)
+        self.demo.cloud.image.delete_image(image_id)
+        self.delete(path)
+
+    # What must be true in the end
+
+    def check_all(self, codes):
+        """All is well again, by itself, and nothing was lost or doubled."""
+        self.health('ok')
+        time.sleep(outages.Users.PAUSE * 2)
+        self.users.stop()
+        self.check_users(codes)
+        self.check_schedule()
+        self.assertEqual(outages.Processes().pids, self.processes.pids)
+        self.check_growth()
+        self.check_logs()
+
+    def check_users(self, codes):
+        self.figures['answers'] = dict(self.users.answers)
+        self.figures['slowest answer'] = round(self.users.slowest, 1)
+        self.assertLessEqual(set(self.users.answers), codes,
+                             self.users.refusals[:3])
+        for path in self.users.accepted:
+            self.ended(path)
+
+    def check_schedule(self):
+        self.stop(self.schedule_path)
+        runs = self.runs(self.schedule_path)
+        self.figures['runs'] = len(runs)
+        self.assertEqual(len(runs), len({one['planned_at'] for one in runs}))
+        # Some may come upon one that waits.
+        self.assertLessEqual({one['status'] for one in runs},
+                             {'succeeded', 'skipped'}, runs)
+
+    def check_growth(self):
+        after = self.processes.sizes()
+        self.figures['threads, files'] = (self.before, after)
+        self.assertLess(after.threads, self.before.threads + GROWTH)
+        self.assertLess(after.files, self.before.files + 2 * GROWTH)
+
+    def check_logs(self):
+        said = '\n'.join(self.processes.said().values())
+        loud = len(outages.LOUD.findall(said))
+        self.figures['loud lines, all lines'] = loud, said.count('\n')
+        minutes = (time.monotonic() - self.began) / 60
+        self.assertLess(loud, LINES + LINES_A_MINUTE * minutes, said[-5000:])
+
+    def print_figures(self):
+        print(self.id(), self.figures)
+
+
+class OutagesTest(OutageTestCase):
+
+    def test_broker_and_bank(self):
+        """Neither is needed to accept, and no operation is lost."""
+        checkpoint = self.protect_image(base.SWIFT_PROVIDER)
+        base.stack('kill', 'rabbitmq', 'swift-proxy')
+        self.health('degraded', 'broker')
+        # It starts without a hint, and ends while the broker is away.
+        self.ended(self.users.accepted[-1])
+        self.health('degraded', 'providers', BANK_SECONDS)
+        self.check_bank_is_named()
+        time.sleep(SECONDS)
+        base.stack('start', 'rabbitmq', 'swift-proxy')
+        self.ended(checkpoint)
+        self.check_all({200})
+        self.assertLess(self.users.slowest, 10)
+        self.check_image(checkpoint)
+
+    def check_bank_is_named(self):
+        token = base.User('admin').cloud.session.get_token()
+        _code, body = self.healthcheck(token)
+        problems = {one['id']: one['problem'] for one in body['checks'][
+            'providers']['details']['providers']}
+        self.assertIn('Swift failed', problems[base.SWIFT_PROVIDER])
+        self.assertIsNone(problems[base.FILESYSTEM_PROVIDER])
+
+    def test_database(self):
+        """Requests are refused in a clear way, and operations wait."""
+        checkpoint = self.protect_image(base.FILESYSTEM_PROVIDER)
+        base.stack('kill', 'mariadb')
+        self.health('failed', 'database', code=503)
+        time.sleep(SECONDS)
+        base.stack('start', 'mariadb')
+        self.ended(checkpoint)
+        self.check_all({200, 503})
+        self.assertIn(503, self.users.answers)
+        self.assertIn('try again later', ' '.join(self.users.refusals))
+        self.check_image(checkpoint)
+
+    def test_keystone(self):
+        """Who was seen a moment ago is served; nobody is called a stranger."""
+        unseen = base.User('demo').cloud.session.get_token()
+        checkpoint = self.protect_image(base.FILESYSTEM_PROVIDER)
+        base.stack('kill', 'keystone')
+        self.health('degraded', 'keystone')
+        answer = self.users.ask(unseen)
+        self.assertEqual(503, answer.status_code, answer.text)
+        self.assertIn('Keystone', answer.text)
+        time.sleep(SECONDS)
+        base.stack('start', 'keystone')
+        self.ended(checkpoint)
+        self.check_all({200, 503})
+        self.check_image(checkpoint)
+
+
+class MessagesTest(OutageTestCase):
+    """Hints are lost, come twice, and are thrown away by the broker."""
+
+    NUMBER = 5
+
+    def setUp(self):
+        super().setUp()
+        conf = configparser.ConfigParser(interpolation=None)
+        conf.read(base.STACK / 'etc' / 'karbor' / 'karbor.conf')
+        self.broker = kombu.Connection(conf['DEFAULT']['transport_url'].replace(
+            'rabbit://', 'amqp://'))
+        self.addCleanup(self.broker.release)
+        self.hints = kombu.Exchange('karbor-protection_fanout', 'fanout',
+                                    passive=True)
+
+    def rabbitmqctl(self, *words):
+        """Return what RabbitMQ's own tool prints."""
+        return subprocess.run(
+            ['/usr/lib/rabbitmq/bin/rabbitmqctl', '-n', 'stack@localhost',
+             '-q', *words], text=True, capture_output=True, check=True,
+            env={**os.environ, 'HOME': str(base.STACK / 'rabbitmq'),
+                 'ERL_EPMD_PORT': self.epmd_port()}).stdout
+
+    def queues(self):
+        """Return the queues of protection services."""
+        return [line for line
+                in self.rabbitmqctl('list_queues', 'name').splitlines()
+                if line.startswith('karbor-protection_fanout')]
+
+    def epmd_port(self):
+        """RabbitMQ's ports lie side by side."""
+        return str(self.broker.info()['port'] + 2)
+
+    def create(self):
+        for _number in range(self.NUMBER):
+            self.users.ask()
+
+    def test_doubled(self):
+        """Somebody says everything once more.
+
+        In other words: oslo.messaging knows those that it has heard.
+        """
+        again, seen = kombu.Producer(self.broker.channel()), []
+        queue = kombu.Queue(str(uuid.uuid4()), self.hints, exclusive=True,
+                            auto_delete=True)
+
+        def repeat(body, message):
+            message.ack()
+            if not message.headers.get('again'):
+                seen.append(body)
+                inner = json.loads(body['oslo.message'])
+                inner['_unique_id'] = uuid.uuid4().hex
+                again.publish({**body, 'oslo.message': json.dumps(inner)},
+                              exchange=self.hints, serializer='json',
+                              headers={'again': True})
+        with self.broker.Consumer(queue, callbacks=[repeat]):
+            self.create()
+            base.wait(lambda: self.drain() or len(seen) >= self.NUMBER,
+                      what='hints')
+        self.check_all({200})
+        self.check_attempts()
+
+    def drain(self):
+        try:
+            self.broker.drain_events(timeout=0.5)
+        except TimeoutError:
+            return
+
+    def check_attempts(self):
+        """Nobody has begun anything a second time."""
+        said = self.processes.said()['karbor-protection']
+        self.assertNotIn('(attempt 2)', said)
+
+    def test_lost(self):
+        """Nothing arrives, and nobody is told that it does not."""
+        channel, queues = self.broker.channel(), self.queues()
+        self.assertTrue(queues)
+        for queue in queues:
+            channel.queue_unbind(queue, self.hints.name)
+        self.create()
+        for path in self.users.accepted[-self.NUMBER:]:
+            self.ended(path, seconds=60)
+        for queue in queues:
+            channel.queue_bind(queue, self.hints.name)
+        self.check_all({200})
+
+    def test_thrown_away(self):
+        """What lies in a queue goes, while who should fetch it sleeps.
+
+        It lies there again, although it was sent, once the connection is
+        closed on which nobody has said that it arrived.
+        """
+        queues = self.queues()
+        sleepers = [psutil.Process(pid) for pid in self.processes.pids[
+            'karbor-protection']]
+        for one in sleepers:
+            self.addCleanup(one.send_signal, signal.SIGCONT)
+            one.send_signal(signal.SIGSTOP)
+        self.create()
+        self.rabbitmqctl('close_all_connections', 'A test does this.')
+        channel = self.broker.clone().channel()
+        purged = base.wait(
+            lambda: sum(map(channel.queue_purge, queues)), 30, what='hints')
+        for one in sleepers:
+            one.send_signal(signal.SIGCONT)
+        self.assertLessEqual(self.NUMBER, purged)
+        self.check_all({200})
+        self.check_attempts()
