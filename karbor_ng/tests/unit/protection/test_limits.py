@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Limits: what one project, or one plugin, may take of a service."""
 
+import collections
 import logging
 import threading
 import time
@@ -11,6 +12,7 @@ from oslotest import base
 
 from karbor_ng import context
 from karbor_ng import errors
+from karbor_ng.plugins import api
 from karbor_ng.protection import plugin_limits
 from karbor_ng.tests.unit.protection import environment
 
@@ -108,6 +110,94 @@ class PluginTest(base.BaseTestCase):
             max_parallel_by_plugin={NOOP: 1, 'karbor-nop': 1})).worker()
         self.assertIn('"karbor-nop"', log.output)
         self.assertNotIn(NOOP, log.output)
+
+
+class Meter:
+    """Counts what goes on at once.
+
+    :ivar most: how many hooks there were, operations of all projects, and of
+        the project that had most
+    """
+
+    def __init__(self):
+        self.most = {'hooks': 0, 'operations': 0, 'of one project': 0}
+        self._lock = threading.Lock()
+        self._running = []
+
+    def operation_class(meter):
+        """Return what a plugin does with a resource: be counted."""
+        class Metered(api.Operation):
+            def on_prepare_begin(self):
+                meter.count(self)
+
+            on_main = on_complete = on_prepare_begin
+        return Metered
+
+    def count(self, operation):
+        who = operation.project_id, operation.operation_id
+        with self._lock:
+            self._running.append(who)
+            self._look()
+        time.sleep(0.05)
+        with self._lock:
+            self._running.remove(who)
+
+    def _look(self):
+        running = set(self._running)
+        projects = collections.Counter(project for project, _id in running)
+        for name, number in (('hooks', len(self._running)),
+                             ('operations', len(running)),
+                             ('of one project', max(projects.values()))):
+            self.most[name] = max(self.most[name], number)
+
+
+class TogetherTest(base.BaseTestCase):
+    """Many operations of many projects, and all limits at once."""
+
+    PLUGIN = 'karbor_ng.tests.unit.protection.environment.NotedProtection'
+    NAME = 'OS::Test::Noted'
+
+    def setUp(self):
+        super().setUp()
+        self.meter = Meter()
+        for verb in ('Protect', 'Delete'):
+            self.useFixture(fixtures.MonkeyPatch(
+                f'{self.PLUGIN}.{verb}', self.meter.operation_class()))
+
+    def most(self, **options):
+        """Protect and delete for three projects; return what was counted."""
+        site = self.useFixture(environment.Deployment(
+            lease_seconds=60, max_parallel_resources=16, **options))
+        site.registry.put_graph([])
+        site.start_worker()
+        made = []
+        for number in range(6):
+            site.caller = context.Caller(f'project-{number % 3}', 'user',
+                                         'req-1')
+            made.append((site.caller, site.protect(
+                [(self.NAME, f'{number}-{part}') for part in range(4)])))
+        for caller, checkpoint_id in made:
+            self.assertEqual('available', site.ended(checkpoint_id).status)
+            site.caller = caller
+            site.delete(checkpoint_id)
+        for _caller, checkpoint_id in made:
+            self.assertEqual('deleted', site.ended(
+                checkpoint_id, 'deleted', 'error-deleting').status)
+        return self.meter.most
+
+    def test_all_of_them_hold(self):
+        most = self.most(max_parallel_by_plugin={self.PLUGIN: 3},
+                         max_concurrent_operations=5,
+                         max_concurrent_operations_per_project=2)
+        self.assertEqual(3, most['hooks'])
+        self.assertLessEqual(most['of one project'], 2)
+
+    def test_operations_wait_where_plugins_do_not(self):
+        most = self.most(max_concurrent_operations=2,
+                         max_concurrent_operations_per_project=1)
+        self.assertGreater(most['hooks'], 3)
+        self.assertEqual(2, most['operations'])
+        self.assertEqual(1, most['of one project'])
 
 
 class TurnTest(base.BaseTestCase):
