@@ -130,7 +130,6 @@ def sleep(seconds):
     (own or time.sleep)(seconds)
 
 
-@contextlib.contextmanager
 def about(resource):
     """Let what this thread logs meanwhile name a resource as well.
 
@@ -138,13 +137,27 @@ def about(resource):
 
     :param resource: has ``type`` and ``id``
     """
+    return _changed(resource=resource)
+
+
+def undisturbed():
+    """Let this thread sleep whatever becomes of its operation.
+
+    For who removes what came too late, when the operation is lost already.
+    """
+    return _changed(sleep=None)
+
+
+@contextlib.contextmanager
+def _changed(**values):
     context = oslo_context.get_current()
     if getattr(context, 'operation_id', None) is None:
         yield
         return
     # Many threads share the context of an operation.
     inner = copy.copy(context)
-    inner.resource = resource
+    for name, value in values.items():
+        setattr(inner, name, value)
     inner.update_store()
     try:
         yield

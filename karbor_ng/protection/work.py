@@ -15,6 +15,7 @@ import time
 from keystoneauth1 import exceptions as keystone_exceptions
 import requests.exceptions
 
+from karbor_ng import context
 from karbor_ng import errors
 from karbor_ng import patience
 from karbor_ng.plugins import api
@@ -164,7 +165,8 @@ class Work:
             self.journal.exists(row.id, external_id)
         except Exception:
             if self.journal.lease.is_lost:
-                self._undo(label, kind, external_id)
+                with context.undisturbed():
+                    self._undo(label, kind, external_id)
             raise
         return external_id
 

@@ -5,6 +5,8 @@
 from concurrent import futures
 import io
 import logging
+import threading
+import time
 
 import fixtures
 from oslo_config import cfg
@@ -16,9 +18,11 @@ from oslotest import base
 
 from karbor_ng import conf as configuration
 from karbor_ng import context
+from karbor_ng import errors
 from karbor_ng import logs
 from karbor_ng import resource
 from karbor_ng.bank import parts
+from karbor_ng.protection import lease
 from karbor_ng.store import models
 from karbor_ng.tests import fixtures as small
 from karbor_ng.tests.unit.protection import environment
@@ -150,6 +154,52 @@ class CarriedTest(base.BaseTestCase):
 
     def test_nothing_to_carry(self):
         self.assertIsNone(self.elsewhere())
+
+
+class SleepTest(base.BaseTestCase):
+    """Nobody sleeps beyond the right to go on, but who tidies up."""
+
+    def setUp(self):
+        super().setUp()
+        self.useFixture(context_fixture.ClearRequestContext())
+        self.lease = lease.Lease('op', 1, 60, time.monotonic(),
+                                 models.utcnow())
+
+    def begin(self):
+        context.RequestContext.of_operation(
+            models.Operation(id='op', type='protect'), self.lease.sleep)
+
+    def test_of_an_operation(self):
+        self.begin()
+        context.sleep(0.01)
+        self.lease.lose()
+        self.assertRaises(errors.Fenced, context.sleep, 60)
+
+    def test_it_wakes_up_at_once(self):
+        self.begin()
+        threading.Timer(0.1, self.lease.abort).start()
+        began = time.monotonic()
+        self.assertRaises(errors.Aborted, context.sleep, 60)
+        self.assertLess(time.monotonic() - began, 30)
+
+    def test_other_threads_of_it(self):
+        self.begin()
+        self.lease.lose()
+        with futures.ThreadPoolExecutor(1) as pool:
+            self.assertIsInstance(pool.submit(context.carried(
+                context.sleep), 60).exception(), errors.Fenced)
+
+    def test_who_tidies_up(self):
+        self.begin()
+        self.lease.lose()
+        with context.undisturbed():
+            context.sleep(0.01)
+        self.assertRaises(errors.Fenced, context.sleep, 0.01)
+
+    def test_nobody_in_particular(self):
+        context.sleep(0.01)
+        with context.undisturbed():
+            context.sleep(0.01)
 
 
 class StreamTest(base.BaseTestCase):
