@@ -35,6 +35,8 @@ VERBS = {'protect': protect.Protect, 'restore': restore.Restore,
 
 #: Seconds for which an operation waits for a Keystone that does not answer.
 KEYSTONE_PATIENCE = 900
+#: The same, for one that refuses the service user: while it starts, it may.
+REFUSAL_PATIENCE = 120
 
 
 @dataclasses.dataclass(frozen=True)
@@ -188,13 +190,15 @@ def _work(attempt, verb):
 
 def _open_session(attempt):
     """Open the user's session, with patience for a Keystone that is away."""
-    give_up = time.monotonic() + KEYSTONE_PATIENCE
+    begun = time.monotonic()
     pause = 1
     while True:
         try:
             return attempt.open_session()
-        except errors.Unavailable as problem:
-            if time.monotonic() > give_up:
+        except (errors.Unavailable, errors.ConfigError) as problem:
+            patience = (KEYSTONE_PATIENCE if isinstance(
+                problem, errors.Unavailable) else REFUSAL_PATIENCE)
+            if time.monotonic() > begun + patience:
                 raise
             LOG.warning('%s Trying again.', problem)
         attempt.lease.sleep(pause)

@@ -1,11 +1,13 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); see LICENSE.
 # SPDX-License-Identifier: Apache-2.0
-"""Operations whose database goes away and comes back."""
+"""Operations whose database or Keystone goes away and comes back."""
 
 import time
 
 import fixtures
+from oslotest import base
 
+from karbor_ng import errors
 from karbor_ng.store import session as store_session
 from karbor_ng.tests import fixtures as small
 from karbor_ng.tests import forwarder
@@ -83,3 +85,41 @@ class DatabaseOutageTest(small.DatabaseTest):
 if not DatabaseOutageTest.scenarios:
     # There are no servers: see tools/testdb.
     del DatabaseOutageTest
+
+
+class Keystone:
+    """Fails as it is told, and then gives what is as good as a session."""
+
+    def __init__(self, *problems):
+        self.problems = list(problems)
+
+    def user_session(self, access):
+        if self.problems:
+            raise self.problems.pop(0)
+
+
+class KeystoneOutageTest(base.BaseTestCase):
+
+    def protect(self, *problems):
+        """Return how protecting something ends."""
+        site = self.useFixture(environment.Deployment())
+        site.registry.put_graph([{'type': VOLUME, 'id': 'v', 'name': 'data'}])
+        site.cloud = Keystone(*problems)
+        site.start_worker()
+        return site.ended(site.protect([(VOLUME, 'v')])).status
+
+    def test_operation_waits_for_a_keystone_that_starts(self):
+        """It is away, and then refuses what it will soon allow."""
+        self.assertEqual('available', self.protect(
+            errors.Unavailable('Keystone does not answer.'),
+            errors.ConfigError('Keystone forbids the service user this.')))
+
+    def test_not_for_ever(self):
+        self.useFixture(fixtures.MonkeyPatch(
+            'karbor_ng.protection.operations.REFUSAL_PATIENCE', 0))
+        self.assertEqual('error', self.protect(
+            *[errors.ConfigError('Keystone refuses the service user.')] * 9))
+
+    def test_what_the_user_has_lost_is_lost(self):
+        self.assertEqual('error', self.protect(
+            errors.CredentialsError('The token was revoked.')))
