@@ -4,6 +4,7 @@
 
 import logging
 import sys
+import threading
 
 import cotyledon
 from oslo_config import cfg
@@ -23,6 +24,8 @@ LOG = logging.getLogger(__name__)
 
 #: Seconds beyond those that steps get to end: for handing back the rest.
 _HAND_BACK_SECONDS = 15
+#: Seconds that the broker gets to let us go.
+_GOODBYE_SECONDS = 5
 
 
 class Worker(cotyledon.Service):
@@ -50,7 +53,10 @@ class Worker(cotyledon.Service):
         self._service.stop()
         self._heartbeat.stop()
         if self._hears:
-            self._hints.stop()
+            # A broker that hangs may never let us go.
+            goodbye = threading.Thread(target=self._hints.stop, daemon=True)
+            goodbye.start()
+            goodbye.join(_GOODBYE_SECONDS)
 
 
 def load_service(conf):

@@ -8,12 +8,18 @@ its very next request; looking at the lease where hooks begin or wait would be
 too late. Apart from the lease, which knows nothing of clouds.
 """
 
+#: What of a session may ask a cloud before, or instead of, a request.
+_ASKING = frozenset((
+    'get', 'head', 'post', 'put', 'patch', 'delete', 'get_all_version_data',
+    'get_api_major_version', 'get_auth_headers', 'get_endpoint',
+    'get_endpoint_data', 'get_project_id', 'get_token', 'get_user_id'))
+
 
 class FencedSession:
     """A keystoneauth session for one attempt at one operation.
 
-    Clients send all they have to say with :meth:`request`; for anything else
-    it is the session within.
+    Clients send all they have to say with :meth:`request`. What else may ask
+    a cloud is fenced as well; for anything else it is the session within.
 
     :raises errors.Fenced: from each request, once the lease is lost
     """
@@ -23,7 +29,10 @@ class FencedSession:
         self._lease = lease
 
     def __getattr__(self, name):
-        return getattr(self._session, name)
+        found = getattr(self._session, name)
+        if name in _ASKING:
+            self._lease.check_owned()
+        return found
 
     def request(self, url, method, **kwargs):
         """Send a request, unless the operation is somebody else's by now."""

@@ -123,7 +123,6 @@ class ProtectionService:
         futures.wait([future for _held, future in running.values()],
                      timeout=self._conf.graceful_shutdown_timeout)
         self._hand_back_rest()
-        self._stopped.set()
         self._renew_now.set()
         self._operations.shutdown(wait=False, cancel_futures=True)
         self._pools.shutdown()
@@ -137,6 +136,8 @@ class ProtectionService:
         found as after a crash.
         """
         with self._lock:
+            # Nothing begins any more.
+            self._stopped.set()
             running = dict(self._running)
         for (operation_id, attempt), (held, _future) in running.items():
             held.lose()
@@ -257,6 +258,10 @@ class ProtectionService:
             operation.id, operation.attempt, seconds, since,
             operation.lease_until - datetime.timedelta(seconds=seconds))
         with self._lock:
+            if self._stopped.is_set():
+                self._db.write(operations.hand_back, operation.id,
+                               operation.attempt)
+                return
             if self._stopping.is_set():
                 held.stop()
             if operation.abort_requested:

@@ -38,6 +38,13 @@ class FenceTest(base.BaseTestCase):
         self.assertRaises(errors.Fenced, volumes.delete, 'data')
         self.assertEqual(sent, len(self.cinder.requests))
 
+    def test_nobody_is_looked_for_without_a_lease(self):
+        self.lease.lose()
+        sent = len(self.cinder.requests)
+        self.assertRaises(errors.Fenced, clients.cinder, self.session)
+        self.assertRaises(errors.Fenced, lambda: self.session.get_token())
+        self.assertEqual(sent, len(self.cinder.requests))
+
     def test_what_ends_may_still_send(self):
         self.lease.abort()
         clients.cinder(self.session).volumes.get('data')
