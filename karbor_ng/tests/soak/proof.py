@@ -206,8 +206,11 @@ class Proof:
             plan = shown['protection_plan']['id']
             (rest if plan in seen else first).append((own, api, shown))
             seen.add(plan)
-        for own, api, shown in (first + rest)[:number]:
-            self._restore(own, api, shown)
+        with concurrent.futures.ThreadPoolExecutor(_AT_ONCE) as pool:
+            compared = list(pool.map(lambda one: self._restore(*one),
+                                     (first + rest)[:number]))
+        self.checked['restored checkpoints'] = len(compared)
+        self.checked['restored things'] = sum(compared)
 
     def _candidates(self):
         return [(own, api, shown) for api, own in self._tenants
@@ -217,23 +220,22 @@ class Proof:
                     'checkpoints')]
 
     def _restore(self, own, api, shown):
+        """Return how many things were compared."""
         status, said = api.surely('POST', '/restores', {'restore': {
             'provider_id': _provider_of(self._db, shown['id']),
             'checkpoint_id': shown['id'], 'parameters': {}}})
         if status != 200:
             self._wrong(f'checkpoint {shown["id"]} is available and can not '
                         f'be restored: {said}')
-            return
+            return 0
         made = said['restore']['id']
         ended = restored.ended(api, f'/restores/{made}', 'restore',
                                restored.ENDED)
         if ended['status'] != 'success':
             self._wrong(f'restore {made} of checkpoint {shown["id"]}: '
                         f'{ended["resources_reason"]}')
-            return
-        self.checked['restored checkpoints'] += 1
-        self.checked['restored things'] += restored.check(
-            own, shown, ended, self._tally)
+            return 0
+        return restored.check(own, shown, ended, self._tally)
 
     # Deleting
 
