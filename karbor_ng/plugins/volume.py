@@ -477,8 +477,13 @@ class Restore(_CinderOperation):
         self._make_alike(volume)
         tag = next(item.tag for item in self.externals
                    if item.external_id == volume_id)
-        self.cinder.volumes.set_metadata(volume, {
-            TAG: tag, FILLED: backup_id})
+        self._set(self.cinder.volumes.set_metadata, volume,
+                  {TAG: tag, FILLED: backup_id})
+
+    def _set(self, change, *values):
+        """Make a change that is none when it is made twice."""
+        self.wait(functools.partial(change, *values), ('made',),
+                  status=lambda _answer: 'made')
 
     def _refuse_unencrypted(self, volume):
         if self.saved.get('encrypted') and not volume.encrypted:
@@ -517,7 +522,7 @@ class Restore(_CinderOperation):
         bootable = self.saved.get('bootable')
         if (bootable is not None
                 and bootable != (volume.bootable == 'true')):
-            self.cinder.volumes.set_bootable(volume, bootable)
+            self._set(self.cinder.volumes.set_bootable, volume, bootable)
 
 
 class Verify(_CinderOperation):

@@ -14,6 +14,7 @@ import socket
 import threading
 
 import oslo_messaging
+from oslo_messaging import conffixture
 
 from karbor_ng import rpc
 
@@ -84,6 +85,8 @@ class Wire:
 
 def deliver(path, conf, worker, injection):
     """Hand what is sent to a path to a worker, as a broker does."""
+    # Gives options that oslo.messaging keeps for the configuration of all.
+    conffixture.ConfFixture(conf).setUp()
     transport = oslo_messaging.get_rpc_transport(conf, 'fake://')
     rpc.protection_server(transport, conf.host, worker).start()
     hints = FaultyHints(rpc.ProtectionHints(transport), injection)

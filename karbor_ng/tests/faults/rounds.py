@@ -4,7 +4,8 @@
 
 A first round of each verb tells which calls there are. Which of them fail
 how is then chosen by rule, the same in every run: each call fails in two ways
-at least, and each sort of calls in every way there is for it. Faults that
+at least, and each sort of calls in every way there is for it (all verbs
+together, for the few calls that all of them make alike). Faults that
 an operation must get over share rounds; where that shows something, each of
 them has one of its own, so that the guilty one is known.
 """
@@ -29,6 +30,8 @@ LOG = logging.getLogger(__name__)
 
 #: The operations whose calls fail, as :mod:`crashes.verbs` has them.
 VERBS = ('protect', 'restore', 'verify', 'delete', 'copy', 'retention')
+#: Sorts of calls that are the same whoever makes them.
+SAME_EVERYWHERE = ('token', 'hint')
 #: Ways in which each call fails.
 WAYS = 2
 #: Faults that share a round.
@@ -77,9 +80,9 @@ def faults_of(verb, calls, is_all=False):
     for call, sort in calls.items():
         if sort not in kinds.READING or _number(call) <= LOOKS:
             by_sort.setdefault(sort, []).append(call)
-    return [fault for sort, found in by_sort.items()
-            for fault in (_all if is_all else _some)(
-                found, _kinds_of(verb, sort))]
+    return [fault for sort, found in by_sort.items() for fault in (
+        _all(found, _kinds_of(verb, sort)) if is_all else _some(
+            found, *_taken(verb, sort)))]
 
 
 def _kinds_of(verb, sort):
@@ -92,15 +95,27 @@ def _all(calls, names):
     return [injection.Fault(call, name) for call in calls for name in names]
 
 
-def _some(calls, names):
+def _taken(verb, sort):
+    """Return what passes, and what may not, that a verb takes of a sort.
+
+    Of what all of them do in the same way each takes a part.
+    """
+    names = _kinds_of(verb, sort)
+    passing = [name for name in names if kinds.KINDS[name].end == kinds.WELL]
+    others = [name for name in names if name not in passing]
+    if sort in SAME_EVERYWHERE:
+        first, step = VERBS.index(verb), len(VERBS) - 1
+        passing, others = passing[first::step], others[first::step]
+    return passing, others
+
+
+def _some(calls, passing, others):
     """Let each call fail in two ways, and each way happen.
 
     What operations may fail of takes a round for itself: once for each sort.
     """
-    passing = [name for name in names if kinds.KINDS[name].end == kinds.WELL]
     ways = min(len(passing), max(WAYS, math.ceil(len(passing) / len(calls))))
     turns = itertools.cycle(passing)
-    others = [name for name in names if name not in passing]
     return [*(injection.Fault(call, next(turns))
               for call in calls for _way in range(ways)),
             *(injection.Fault(call, name)
@@ -117,13 +132,18 @@ def together(faults):
     shared = []
     for fault in filter(_is_passing, faults):
         for found in shared:
-            if len(found) < TOGETHER and fault.name not in {
-                    other.name for other in found}:
+            if len(found) < TOGETHER and _fits(fault, found):
                 found.append(fault)
                 break
         else:
             shared.append([fault])
     return shared + alone
+
+
+def _fits(fault, others):
+    """Return whether a fault meets no repetition of what failed before."""
+    return all(fault.name != other.name or abs(
+        _number(fault.call) - _number(other.call)) > 1 for other in others)
 
 
 def _is_passing(fault):
