@@ -39,6 +39,7 @@ class Cloud:
     """
 
     def __init__(self):
+        self._requests = []
         self._nova = nova = fixtures_nova.Nova()
         self._services = {service.type: service for service in (
             nova, nova.cinder, nova.glance, nova.neutron)}
@@ -49,14 +50,24 @@ class Cloud:
             'volumes', id='data', name='data', _content=DATA))
         nova.connect(server, nova.neutron.add_network(id='network'))
 
-    def answer(self, service_type, method, path_url, url, headers, body):
-        """Serve a request; return status, headers and bytes."""
+    def answer(self, sender, service_type, method, path_url, url, headers,
+               body):
+        """Serve a request; return status, headers and bytes.
+
+        :param sender: id of the process whose request it is
+        """
+        self._requests.append((sender, method, url))
         service = self._services[service_type]
         answer = service.send(types.SimpleNamespace(
             method=method, path_url=path_url, url=url, headers=headers,
             body=body if 'json' in headers.get('Content-Type', '')
             else body and [body]))
         return answer.status_code, dict(answer.headers), answer.content
+
+    def requests_of(self, sender):
+        """Return method and URL of all that a process has sent."""
+        return [tuple(sent) for process, *sent in self._requests
+                if process == sender]
 
     def contents(self):
         """Return ``{collection: {id: (status, hash of its bytes)}}``."""
@@ -177,7 +188,7 @@ class Remote(requests.adapters.BaseAdapter):
         if body is not None and not isinstance(body, (bytes, str)):
             body = b''.join(body)
         status, headers, content = self._client.call(
-            'answer', self.type, request.method, request.path_url,
+            'answer', os.getpid(), self.type, request.method, request.path_url,
             request.url, dict(request.headers), body)
         answer = fixtures_service.response(request, status, content)
         answer.headers.update(headers)

@@ -10,6 +10,7 @@ last write.
 """
 
 import collections
+import contextlib
 import functools
 import os
 import re
@@ -56,16 +57,27 @@ class Points:
             self._around(owner, name, label)
 
     def reach(self, name):
-        """Pass a point, or die at it of SIGKILL."""
+        """Pass a point, or end at it."""
         with self._lock:
             self._passed[name] += 1
             point = f'{name} #{self._passed[name]}'
             if self._list_file is not None:
                 with open(self._list_file, 'a') as file:
                     file.write(f'{point}\n')
-            if point == self._wanted:
-                os.kill(os.getpid(), signal.SIGKILL)
-                time.sleep(60)
+        if point == self._wanted:
+            self.end()
+
+    def end(self):
+        """Die of SIGKILL."""
+        os.kill(os.getpid(), signal.SIGKILL)
+        time.sleep(60)
+
+    @contextlib.contextmanager
+    def around(self, what):
+        """Pass the points before and after something."""
+        self.reach(f'before {what}')
+        yield
+        self.reach(f'after {what}')
 
     def _around(self, owner, name, label):
         real = getattr(owner, name)
@@ -75,11 +87,8 @@ class Points:
             what = label(*args)
             if what is None:
                 return real(this, *args, **kwargs)
-            what = CHANCE.sub('*', what)
-            self.reach(f'before {what}')
-            result = real(this, *args, **kwargs)
-            self.reach(f'after {what}')
-            return result
+            with self.around(CHANCE.sub('*', what)):
+                return real(this, *args, **kwargs)
         setattr(owner, name, wrapped)
 
 

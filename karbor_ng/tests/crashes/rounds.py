@@ -71,8 +71,13 @@ def outcomes(name, chosen, lanes=None):
 class Lane:
     """A site, on which one verb runs round after round.
 
+    :cvar VERBS: what can run here
+    :cvar WAY: what comes before the names of verbs in outcomes
     :ivar keeps_helper: whether a worker lives on beside what is killed
     """
+
+    VERBS = verbs.VERBS
+    WAY = ''
 
     def __init__(self, name):
         self._name = name
@@ -81,7 +86,7 @@ class Lane:
         bank.PART_SIZE = PART_SIZE
         self.site = sites.Site()
         self.site.setUp()
-        self.verb = verbs.VERBS[self._name](self.site)
+        self.verb = self.VERBS[self._name](self.site)
         self._helper = None
         self.keeps_helper = self.verb.IS_ENGINES
         return self
@@ -106,14 +111,18 @@ class Lane:
         self._was_reached = False
         problems = []
         try:
-            self._round(points.Points(point), problems)
+            self._round(self.points_at(point), problems)
         except Exception as problem:
             LOG.exception('A round of %s broke', self._name)
             problems.append(f'{type(problem).__name__}: {problem}')
         if problems:
             problems.append(self.site.last_words())
-        return Outcome(self._name, point, problems, self._was_reached,
+        return Outcome(self.WAY + self._name, point, problems, self._was_reached,
                        time.monotonic() - begun)
+
+    def points_at(self, point):
+        """Return points that end a process at one of them."""
+        return points.Points(point)
 
     def _round(self, armed, problems):
         """Have the verb done in spite of all; add what does not hold."""

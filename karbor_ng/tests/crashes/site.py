@@ -53,6 +53,8 @@ poll_interval = 0.05
 #: A lease that a slow machine does not break: those of the dead are ended.
 OPTIONS = {'lease_seconds': 60, 'sweep_seconds': 0.1,
            'max_parallel_resources': 8}
+#: How far the clocks of processes are ahead, one after the other.
+CLOCKS = [datetime.timedelta(minutes=minutes) for minutes in (10, -10, 0)]
 LONG_AGO = datetime.timedelta(hours=1)
 #: Seconds between two turns of an engine.
 TURN_SECONDS = 0.2
@@ -61,7 +63,7 @@ LONGEST_PAUSE = 0.05
 #: Seconds between two looks of ours.
 PAUSE = 0.1
 #: Seconds for anything at all.
-PATIENCE = 60
+PATIENCE = 180
 BANKS = {environment.PROVIDER_ID: 'bank', TARGET_ID: 'target'}
 
 
@@ -153,6 +155,7 @@ class Site(environment.Deployment):
     def _be_child(self, work, points, number, parent):
         try:
             self._log(number)
+            self._set_clock(number)
             self.db = session.Database(f'sqlite:///{self.path}/karbor.sqlite')
             self.client._db = self.db
             if points is not None:
@@ -164,6 +167,13 @@ class Site(environment.Deployment):
             logging.exception('A process ends by itself')
         finally:
             os._exit(1)
+
+    def _set_clock(self, number):
+        """Let hosts have times that are some minutes apart."""
+        ahead = CLOCKS[number % len(CLOCKS)]
+        real, host_time = time.time, models.utcnow
+        time.time = lambda: real() + ahead.total_seconds()
+        models.utcnow = lambda: host_time() + ahead
 
     def _log(self, number):
         logging.basicConfig(
@@ -199,6 +209,23 @@ class Site(environment.Deployment):
             raise RuntimeError(f'A worker ended by itself: '
                                f'{self.last_words()}')
         return True
+
+    def has_stopped(self, process):
+        """Return whether a process stands still.
+
+        :raises RuntimeError: it has died
+        """
+        found, status = os.waitpid(process, os.WNOHANG | os.WUNTRACED)
+        if found and not os.WIFSTOPPED(status):
+            self._processes.discard(process)
+            raise RuntimeError(f'A worker has died: {self.last_words()}')
+        return bool(found)
+
+    def attempts(self):
+        """Return ``{operation id: how often it was claimed}``."""
+        return self.db.read(lambda session: dict(session.execute(
+            sa.select(models.Operation.id, models.Operation.attempt)
+        ).tuples().all()))
 
     def let_leases_run_out(self):
         """Let so much time pass that nobody owns anything."""
