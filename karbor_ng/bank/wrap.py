@@ -91,7 +91,8 @@ class Retrying(driver.BankDriver):
         for number in range(self._inner.retry_attempts):
             pause = min(self._inner.retry_backoff * 2 ** number,
                         LONGEST_PAUSE)
-            yield pause * random.uniform(0.8, 1.2)  # nosec B311: only jitter
+            # Jitter, no secret.
+            yield pause * random.uniform(0.8, 1.2)  # nosec B311
         until = time.monotonic() + PATIENCE
         while context.is_operation() and time.monotonic() < until:
             yield PATIENT_PAUSE * random.uniform(0.8, 1.2)  # nosec B311
