@@ -2,21 +2,28 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a scheduled operation does not keep is deleted, sooner or later."""
 
+import datetime
 from unittest import mock
+
+import fixtures as library
 
 from karbor_ng import errors
 from karbor_ng.protection import client
 from karbor_ng.store import checkpoints
 from karbor_ng.store import restores
+from karbor_ng.store import runs
 from karbor_ng.store import scheduled_operations
 from karbor_ng.store import session as store_session
+from karbor_ng.store import triggers
 from karbor_ng.tests import fixtures
 from karbor_ng.tests.unit.operationengine import environment
 from karbor_ng.tests.unit.operationengine.environment import HOUR
 from karbor_ng.tests.unit.operationengine.environment import MINUTE
+from karbor_ng.tests.unit.operationengine.environment import START
 
 
-class RetainerTest(environment.EngineTest):
+class RetainerCase(environment.EngineTest):
+    """A scheduled operation that keeps two, and what becomes of its own."""
 
     def setUp(self):
         super().setUp()
@@ -30,11 +37,12 @@ class RetainerTest(environment.EngineTest):
     def run_once(self, status='available'):
         """Let an hour pass; return the run that it brings, ended."""
         self.schedules.turn(HOUR)
-        run = self.schedules.runs(self.row)[-1]
+        run, = (one for one in self.schedules.runs(self.row)
+                if one.state == 'started')
         self.schedules.end(run.checkpoint_id, status,
                            moment=self.schedules.clock.now)
         self.schedules.turn()
-        return self.schedules.runs(self.row)[-1]
+        return self.read(runs.get, run.id)
 
     def statuses(self):
         """Return statuses of the row's checkpoints, by time."""
@@ -43,6 +51,9 @@ class RetainerTest(environment.EngineTest):
 
     def last(self):
         return self.schedules.runs(self.row)[-1]
+
+
+class RetainerTest(RetainerCase):
 
     def test_the_oldest_goes(self):
         for _number in range(3):
@@ -200,3 +211,85 @@ class RetainerTest(environment.EngineTest):
         self.assertEqual(1, len([
             one for one in self.schedules.operations()
             if one.type == 'delete']))
+
+
+DAY = datetime.timedelta(days=1)
+
+
+def at(text):
+    return datetime.datetime.fromisoformat(f'2026-03-{text}:00+00:00')
+
+
+class ClocksTest(RetainerCase):
+    """Days of other zones, and clocks that are changed, or are wrong."""
+
+    def setUp(self):
+        super().setUp()
+        # By which retention goes as well.
+        self.useFixture(library.MockPatchObject(
+            store_session, 'now', self.schedules.clock))
+
+    def kept(self):
+        """Return when those were made that are not on their way out."""
+        found = [self.schedules.checkpoint(run.checkpoint_id)
+                 for run in self.schedules.runs(self.row)
+                 if run.checkpoint_id]
+        return [one.created_at for one in found if one.status == 'available']
+
+    def test_days_end_where_the_trigger_is_also_when_clocks_change(self):
+        # In Berlin 02:30 does not exist on the 29th: it is 03:00 at once.
+        times = [at(text) for text in (
+            '28 22:30', '28 23:30', '29 01:00', '29 21:30', '29 22:30')]
+        trigger = self.schedules.add_trigger(
+            next_run_at=times[0], properties={
+                'format': 'crontab', 'pattern': '30 0,2,23 * * *',
+                'timezone': 'Europe/Berlin', 'window': 900,
+                'start_time': '2026-03-28 23:00:00'})
+        self.row = self.add(trigger_id=trigger.id, definition={
+            'keep_daily': 2})
+        expected = (times[:1], times[:2], [times[0], times[2]],
+                    [times[0], times[3]], times[3:])
+        for moment, left in zip(times, expected, strict=True):
+            self.schedules.clock.now = moment - HOUR
+            self.run_once()
+            self.assertEqual(left, self.kept())
+        self.assertEqual(times, [
+            run.planned_at for run in self.schedules.runs(self.row)])
+
+    def test_a_clock_that_goes_back_deletes_nothing_of_its_future(self):
+        self.schedules.clock.now += 6 * HOUR
+        for _number in range(2):
+            self.run_once()
+        begin = self.schedules.clock.now
+        self._set(begin - 5 * HOUR)
+        self.assertEqual('succeeded', self.run_once().state)
+        self.assertEqual([begin - 4 * HOUR, begin - HOUR, begin],
+                         sorted(self.kept()))
+        # It is right again, and all of them count.
+        self._set(begin)
+        self.run_once()
+        self.assertEqual([begin, begin + HOUR], sorted(self.kept()))
+
+    def _set(self, moment):
+        """Set the clock; let the trigger be due before an hour is over.
+
+        The full hour may have had its run.
+        """
+        self.schedules.clock.now = moment
+        self.write(triggers.update, self.schedules.trigger.id, None,
+                   {'next_run_at': moment + HOUR - 10 * MINUTE}, moment)
+
+    def test_the_last_good_one_outlives_a_jump_ahead(self):
+        trigger = self.schedules.add_trigger(properties={
+            'format': 'crontab', 'pattern': '0 13 * * *', 'window': 900,
+            'start_time': '2026-03-01 00:00:00'})
+        self.row = self.add(trigger_id=trigger.id,
+                            definition={'retention_duration': 7})
+        self.run_once()
+        self.schedules.clock.now += 30 * DAY - HOUR
+        failed = self.run_once('error')
+        self.assertEqual([START + HOUR], self.kept()[:1])
+        self.schedules.clock.now += DAY - HOUR
+        good = self.run_once()
+        self.assertEqual(('failed', 'retaining'), (failed.state, good.state))
+        self.assertEqual([START + HOUR + 31 * DAY], self.kept())
