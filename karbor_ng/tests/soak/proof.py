@@ -13,6 +13,7 @@ import sqlalchemy as sa
 
 from karbor_ng.plugins import noop
 from karbor_ng.store import models
+from karbor_ng.store import operations
 from karbor_ng.tests.functional import base
 from karbor_ng.tests.soak import api as apis
 from karbor_ng.tests.soak import goods
@@ -232,8 +233,9 @@ class Proof:
         ended = restored.ended(api, f'/restores/{made}', 'restore',
                                restored.ENDED)
         if ended['status'] != 'success':
+            row = self._db.read(operations.restore_of, made)
             self._wrong(f'restore {made} of checkpoint {shown["id"]}: '
-                        f'{ended["resources_reason"]}')
+                        f'{row.error_info}')
             return 0
         return restored.check(own, shown, ended, self._tally)
 
