@@ -18,6 +18,7 @@ from karbor_ng.store import providers
 from karbor_ng.store import schema
 from karbor_ng.store import session
 from karbor_ng.tests import fixtures_keystone
+from karbor_ng.tests import fixtures_rude
 from karbor_ng.tests.unit.protection import environment
 
 VOLUME = 'OS::Cinder::Volume'
@@ -189,6 +190,18 @@ class RunningTest(ProgramTestCase):
         self.assertWorks()
         self.process.send_signal(signal.SIGTERM)
         self.assertEqual(0, self.process.wait(30))
+
+    def test_a_silent_broker_holds_up_neither_work_nor_the_end(self):
+        self.process.send_signal(signal.SIGTERM)
+        self.assertEqual(0, self.process.wait(60))
+        broker = self.useFixture(fixtures_rude.SilentServer())
+        self.values['transport'] = (
+            f'rabbit://karbor:x@127.0.0.1:{broker.port}/')
+        self.start()
+        self.assertWorks()
+        self.site.wait(lambda: broker.taken)
+        self.process.send_signal(signal.SIGTERM)
+        self.assertEqual(0, self.process.wait(60))
 
     def test_another_worker_follows_one_that_died(self):
         old = self.worker()
