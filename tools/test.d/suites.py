@@ -9,8 +9,9 @@ style: what tox.ini lists for pep8, genconfig, genpolicy, docs, releasenotes.
 unit: on SQLite, MariaDB and PostgreSQL.
 openapi: what schemathesis makes of the description of the API; counts paths
 and methods.
-crashes: each operation, killed at each boundary of its journal in turn; the
-filter is the name of one.
+crashes: each operation, killed at each boundary of its journal in turn, and
+stopped at some of them and woken too late; the filter is the name of one, such
+as restore or "paused restore".
 functional: against the stack, which is brought up (and left up) for it:
 volumes, banks, and what keeps the services going.
 applications: the same, for servers, images, projects, verifications, tokens
