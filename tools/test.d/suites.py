@@ -12,6 +12,8 @@ and methods.
 crashes: each operation, killed at each boundary of its journal in turn, and
 stopped at some of them and woken too late; the filter is the name of one, such
 as restore or "paused restore".
+faults: each call that operations make to clouds, banks and the broker, failing
+in many ways; the filter is the name of an operation.
 functional: against the stack, which is brought up (and left up) for it:
 volumes, banks, and what keeps the services going.
 applications: the same, for servers, images, projects, verifications, tokens
@@ -52,7 +54,7 @@ import venvs  # noqa: E402
 
 #: Seconds that a suite may take; the stack's counts once it is installed.
 BUDGETS = {'style': 240, 'docs': 240, 'unit': 480, 'openapi': 240,
-           'crashes': 600, 'stack': 240, 'functional': 720,
+           'crashes': 600, 'faults': 300, 'stack': 240, 'functional': 720,
            'applications': 720, 'clients': 720, 'outages': 360}
 #: Functional tests that are suites of their own.
 APPLICATIONS = (r'functional\.test_(application|project|server|image|'
@@ -230,13 +232,24 @@ def openapi(environment, pattern=None):
 
 def crashes(environment, verb=None):
     """Kill operations, all of them or one; count points."""
-    result = Result('crashes')
-    ended = run(['python', '-W', 'ignore', '-m', 'karbor_ng.tests.crashes',
+    return _tried('crashes', 'points', environment, verb)
+
+
+def faults(environment, verb=None):
+    """Let the calls of operations fail, of all of them or one."""
+    return _tried('faults', 'faults', environment, verb)
+
+
+def _tried(suite, things, environment, verb):
+    """Run a program that tries things out on operations; count them."""
+    result = Result(suite)
+    ended = run(['python', '-W', 'ignore', '-m', f'karbor_ng.tests.{suite}',
                  *([verb] if verb else [])],
-                BUDGETS['crashes'] * PATIENCE, stdout=subprocess.PIPE,
+                BUDGETS[suite] * PATIENCE, stdout=subprocess.PIPE,
                 env=environment)
     print(ended.output, flush=True)
-    told = re.search(r'^(\d+) points, (\d+) violations$', ended.output, re.M)
+    told = re.search(rf'^(\d+) {things}, (\d+) violations$', ended.output,
+                     re.M)
     if told is None:
         result.fail('it did not end: see above')
         return result
@@ -428,7 +441,8 @@ def main(arguments):
         print(__doc__)
         return 0
     wanted = arguments[:1] or [
-        'style', 'unit', 'openapi', 'crashes', *ON_THE_STACK]
+        'style', 'unit', 'openapi', 'crashes', 'faults',
+        *ON_THE_STACK]
     if len(arguments) > 2 or wanted[0] not in BUDGETS:
         sys.exit(__doc__)
     pattern = arguments[1] if len(arguments) > 1 else None
