@@ -20,9 +20,9 @@ applications: the same, for servers, images, projects, verifications, tokens
 that end, and what operators do.
 clients: the same, for Karbor's own command lines, each of whose commands and
 options must have been given in the end.
-outages: the same, alone: broker, bank, database and Keystone go away.
 Of functional, applications and clients none may let a secret out: what the
 tests used is looked for in all that the product has written meanwhile.
+outages: the same, alone: broker, bank, database and Keystone go away.
 
 FILTER is a regular expression for the names of tests; with one, functional,
 applications, clients and outages all run whatever of the four has such a name.
