@@ -243,8 +243,11 @@ class Lane(rounds.Lane):
         None if it has done it all instead.
         """
         process = self.site.fork(self.verb.work(), armed)
-        ended_at = None
+        ended_at, until = None, time.monotonic() + 2 * sites.PATIENCE
         while not self.site.has_stopped(process):
+            if time.monotonic() > until:
+                raise TimeoutError(f'It neither ends nor stops; '
+                                   f'{self.site.last_words()}')
             if ended_at is None and self.verb.has_ended():
                 ended_at = time.monotonic()
             if ended_at and time.monotonic() > (ended_at

@@ -14,6 +14,7 @@ import pathlib
 import signal
 import time
 
+import psutil
 import sqlalchemy as sa
 
 from karbor_ng import context
@@ -213,13 +214,14 @@ class Site(environment.Deployment):
     def has_stopped(self, process):
         """Return whether a process stands still.
 
+        The kernel tells a parent once, or never if threads end meanwhile:
+        so the state is looked at.
+
         :raises RuntimeError: it has died
         """
-        found, status = os.waitpid(process, os.WNOHANG | os.WUNTRACED)
-        if found and not os.WIFSTOPPED(status):
-            self._processes.discard(process)
-            raise RuntimeError(f'A worker has died: {self.last_words()}')
-        return bool(found)
+        if self.has_died(process):
+            raise RuntimeError(f'A worker was killed: {self.last_words()}')
+        return psutil.Process(process).status() == psutil.STATUS_STOPPED
 
     def attempts(self):
         """Return ``{operation id: how often it was claimed}``."""
