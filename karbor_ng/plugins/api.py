@@ -9,6 +9,12 @@ protect, restore and delete it. One file with both and one entry point each
 Everything a plugin does may be done twice: a worker can die at any line and
 another one then runs the unfinished hook again, with a fresh object. What
 must not happen twice is therefore created through :meth:`Operation.once`.
+
+That a hook has ended, and what it saved, is written down before anything else
+is asked of a cloud, through :attr:`Operation.session`, that changes something
+there, before anything is created or removed, and after about a second in any
+case. A hook that has ended can run again until then: a plugin that reaches
+something in another way must bear that.
 """
 
 import abc

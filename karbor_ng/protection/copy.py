@@ -31,6 +31,8 @@ class Copy(making.Making):
         self._source_bank = self.tools.providers[source.provider_id].bank
         found = self._source_manifest(source)
         self.journal.write(self._begin, found)
+        self.checkpoint = self.journal.read(
+            checkpoints.get, self.operation.checkpoint_id)
         unfinished = {(row.type, row.id): row
                       for row in self.journal.resources()
                       if row.status == self.UNFINISHED}
@@ -39,6 +41,7 @@ class Copy(making.Making):
             if row is not None:
                 self.journal.lease.check()
                 self._copy_or_tell(row, item)
+                self.journal.settle()
 
     def _source_manifest(self, source):
         found = manifest.read(self._source_bank, source.project_id,

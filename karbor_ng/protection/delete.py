@@ -33,6 +33,8 @@ class Delete(verb.Verb):
             operations.making_of, self.operation.checkpoint_id)
         #: the status to go back to, while nothing is removed yet
         self.refused_to = None
+        #: resources, and what is left in clouds, once the hooks have run
+        self._rows = self._left = None
 
     def work(self):
         self._refuse_conflicts()
@@ -40,9 +42,13 @@ class Delete(verb.Verb):
                                       self.checkpoint.id))
         graph = graph_module.unpack(self.checkpoint.graph)
         self.run_hooks(graph, self._members(graph), self.making.id)
-        left = [row for row in self._externals() if row.state != 'gone']
-        if not left:
+        self._look_at_rest()
+        if not self._left:
             self._delete_objects()
+
+    def _look_at_rest(self):
+        self._rows = self.journal.resources()
+        self._left = [row for row in self._externals() if row.state != 'gone']
 
     def _delete_objects(self):
         """Delete what is known by key, then whatever a listing still finds.
@@ -50,7 +56,7 @@ class Delete(verb.Verb):
         Listings of some banks lag behind; what died with an attempt that
         could not write it down is only in listings.
         """
-        for row in self.journal.resources():
+        for row in self._rows:
             for item in row.objects:
                 if not streams.is_key(item['key']):
                     self.journal.lease.check()
@@ -66,12 +72,13 @@ class Delete(verb.Verb):
         """Ask the plugins whether the clouds will let us, before we begin."""
         if not self._is_committed():
             return
-        texts = []
+        texts, by_type = [], {}
+        for row in self._externals():
+            if row.state == 'exists':
+                by_type.setdefault(row.resource_type, []).append(
+                    work.as_external(row))
         for resource_type, plugin in self.provider.protections.items():
-            rows = [work.as_external(row) for row in self._externals()
-                    if row.resource_type == resource_type
-                    and row.state == 'exists']
-            if rows:
+            if rows := by_type.get(resource_type):
                 texts.extend(plugin.conflicts(self.attempt.session, rows))
         if texts:
             self.refused_to = ('available' if self.making.state == 'done'
@@ -111,10 +118,10 @@ class Delete(verb.Verb):
 
     def _reason_of_rest(self):
         failed = self.failed_texts([
-            row for row in self.journal.resources()
+            row for row in self._rows
             if self.hooks.reason(Resource(row.type, row.id))])
         left = [f'{row.kind} {row.external_id or row.tag}'
-                for row in self._externals() if row.state != 'gone']
+                for row in self._left]
         if left and not failed:
             return f'Still there: {", ".join(left)}.'
         return failed

@@ -8,13 +8,19 @@ node has several parents, and wherever a tree grows large; each piece is a
 small tree. Pieces become units that wait for each other, and units that wait
 for the same are put into one flow.
 
+Hooks that only one other hook waits for, which waits for nothing else, are one
+atom with it. Where no atom waits for another there is nothing for TaskFlow to
+order: they go straight to the threads.
+
 The atoms never raise: a hook's outcome is data, and an exception would make
 TaskFlow cancel and revert what has nothing to do with it.
 """
 
 from concurrent import futures
+import contextlib
 import dataclasses
 import logging
+import queue
 
 from taskflow import engines
 from taskflow import task
@@ -24,6 +30,8 @@ from karbor_ng import context
 
 LOG = logging.getLogger(__name__)
 
+#: Seconds between two looks at what hooks have left, while they run.
+LOOK_SECONDS = 1
 #: Nodes of one piece, and tasks of one flow, at most (roughly).
 PIECE_NODES = 24
 FLOW_TASKS = 64
@@ -47,19 +55,21 @@ class Unit:
         self.tasks.update(other.tasks)
 
 
-class _Hook(task.Task):
-    """One hook of one resource."""
+class _Atom(task.Task):
+    """Hooks that run one after the other."""
 
-    def __init__(self, name, run_hook, node, hook):
+    def __init__(self, name, run_hook, chain):
         super().__init__(name=name)
-
-        def call():
-            with context.about(node):
-                run_hook(node, hook)
-        self._call = context.carried(call)
+        self._call = context.carried(lambda: _run_chain(run_hook, chain))
 
     def execute(self):
         self._call()
+
+
+def _run_chain(run_hook, chain):
+    for node, hook in chain:
+        with context.about(node):
+            run_hook(node, hook)
 
 
 class Pools:
@@ -81,7 +91,7 @@ class Pools:
         self.atoms.shutdown(wait=False)
 
 
-def run(pools, graph, hooks_of, run_hook):
+def run(pools, graph, hooks_of, run_hook, look=lambda: None):
     """Run all hooks in the order that the plugin contract promises.
 
     All prepare hooks end before the first main hook starts. Returns when
@@ -90,11 +100,13 @@ def run(pools, graph, hooks_of, run_hook):
     :param hooks_of: ``hooks_of(node)`` tells which hooks exist
     :param run_hook: ``run_hook(node, hook)``; must not raise, and is called
         from many threads
+    :param look: called about once in a second while hooks run; must not
+        raise
     """
     hooks = {node: frozenset(hooks_of(node)) for node in graph.nodes}
     shape = _Shape(graph, hooks)
-    _run_units(pools, prepare_units(shape), run_hook)
-    _run_units(pools, main_units(shape), run_hook)
+    _run_units(pools, prepare_units(shape), run_hook, look)
+    _run_units(pools, main_units(shape), run_hook, look)
 
 
 class _Shape:
@@ -232,7 +244,7 @@ def _main_tasks(shape, nodes):
     return tasks
 
 
-def _run_units(pools, units, run_hook):
+def _run_units(pools, units, run_hook, look):
     """Run units as soon as those before them are done."""
     units = _merged(_without_empty(units))
     waiting = {unit: set(unit.after) for unit in units}
@@ -240,21 +252,85 @@ def _run_units(pools, units, run_hook):
     for unit in units:
         for before in unit.after:
             followers[before].append(unit)
-    running = {}
-    ready = [unit for unit in units if not waiting[unit]]
-    while ready or running:
-        for unit in ready:
-            running[pools.runners.submit(
-                context.carried(_run_unit), pools, unit, run_hook)] = unit
-        ready = []
-        ended, _ = futures.wait(running, return_when=futures.FIRST_COMPLETED)
-        for future in ended:
-            unit = running.pop(future)
-            future.result()
-            for follower in followers[unit]:
-                waiting[follower].discard(unit)
-                if not waiting[follower]:
-                    ready.append(follower)
+    running = _Running(look)
+    for unit in units:
+        if not waiting[unit]:
+            running.add(unit, _submit(pools, unit, run_hook))
+    while running:
+        ended = running.next()
+        for follower in followers[ended]:
+            waiting[follower].discard(ended)
+            if not waiting[follower]:
+                running.add(follower, _submit(pools, follower, run_hook))
+
+
+class _Running:
+    """Units that run, each in one thread or more."""
+
+    def __init__(self, look):
+        self._look = look
+        self._left = {}
+        self._ended = queue.SimpleQueue()
+
+    def __bool__(self):
+        return bool(self._left)
+
+    def add(self, unit, submitted):
+        """Watch a unit that has ended when all these futures have."""
+        self._left[unit] = len(submitted)
+        for future in submitted:
+            future.add_done_callback(
+                lambda done: self._ended.put((unit, done)))
+
+    def next(self):
+        """Wait until a unit has ended, and return it."""
+        while True:
+            self._look()
+            with contextlib.suppress(queue.Empty):
+                unit, future = self._ended.get(timeout=LOOK_SECONDS)
+                future.result()
+                self._left[unit] -= 1
+                if not self._left[unit]:
+                    del self._left[unit]
+                    return unit
+
+
+def _submit(pools, unit, run_hook):
+    """Start a unit; return the futures of all its parts."""
+    chains = _chains(unit.tasks)
+    if any(before for _chain, before in chains):
+        return [pools.runners.submit(
+            context.carried(_run_flow), pools, chains, run_hook)]
+    call = context.carried(_run_chain)
+    return [pools.atoms.submit(call, run_hook, chain)
+            for chain, _before in chains]
+
+
+def _chains(tasks):
+    """Return ``[(hooks of an atom, last hooks of those before it)]``."""
+    followers = {}
+    for key, before in tasks.items():
+        for other in before:
+            followers.setdefault(other, []).append(key)
+    chains = []
+    for key, before in tasks.items():
+        if not _is_joined(key, before, followers):
+            chain = [key]
+            while _next(chain[-1], tasks, followers):
+                chain += followers[chain[-1]]
+            chains.append((chain, before))
+    return chains
+
+
+def _next(key, tasks, followers):
+    """Return whether a single hook follows that waits for this one alone."""
+    found = followers.get(key, ())
+    return len(found) == 1 and tasks[found[0]] == [key]
+
+
+def _is_joined(key, before, followers):
+    """Return whether a hook is in the atom of the one before it."""
+    return len(before) == 1 and followers[before[0]] == [key]
 
 
 def _without_empty(units):
@@ -299,13 +375,14 @@ def _merged(units):
     return result
 
 
-def _run_unit(pools, unit, run_hook):
-    names = {key: f'{number} {key[1]} {key[0]}'
-             for number, key in enumerate(unit.tasks)}
-    atoms = {key: _Hook(name, run_hook, *key) for key, name in names.items()}
+def _run_flow(pools, chains, run_hook):
+    atoms = {}
+    for number, (chain, _before) in enumerate(chains):
+        hook, node = chain[0][1], chain[0][0]
+        atoms[chain[-1]] = _Atom(f'{number} {hook} {node}', run_hook, chain)
     flow = graph_flow.Flow('unit')
     flow.add(*atoms.values())
-    for key, before in unit.tasks.items():
+    for chain, before in chains:
         for other in before:
-            flow.link(atoms[other], atoms[key])
+            flow.link(atoms[other], atoms[chain[-1]])
     engines.load(flow, engine='parallel', executor=pools.atoms).run()

@@ -69,7 +69,7 @@ class Hooks:
         self.failures = {}
         self.child_failures = {}
         self.skipped = {}
-        #: what kept the journal from being written, if anything did
+        #: what kept an end from being told to the journal, if anything did
         self.broken = None
         self._journal = job.journal
         self._parents = graph.parents()
@@ -79,7 +79,7 @@ class Hooks:
         self._planned = frozenset(graph.nodes if planned is None
                                   else planned)
         self._indifferent = set(indifferent)
-        self._ended = job.journal.steps()
+        self._ended = job.journal.steps_before()
         self._lock = threading.Lock()
         self._stopped = False
         self._skip_again()
@@ -97,19 +97,19 @@ class Hooks:
     def run(self, resource, hook):
         """Run a hook unless it may not, or need not, run; never raises."""
         try:
-            if not self._stopped:
+            if not (self._stopped or self._journal.is_broken):
                 self._run(resource, hook)
         except INTERRUPTIONS as interruption:
             self._stopped = True
             LOG.info('%s of %s is left to another worker: %s', hook,
                      resource, interruption)
         except Exception as problem:
-            # The journal itself failed: the database, or what a plugin saved.
-            LOG.exception('The end of %s of %s could not be written', hook,
+            # What a plugin saved can not be kept, or a bug of ours.
+            LOG.exception('The end of %s of %s could not be kept', hook,
                           resource)
+            self._stopped = True
             self.broken = (f'The end of {hook} of {resource} could not be '
                            f'written: {describe(problem)}')
-            self._stopped = True
 
     @property
     def is_stopped(self):
@@ -170,6 +170,7 @@ class Hooks:
 
     def _call(self, resource, hook, member):
         started_at = self._journal.lease.now()
+        before = member.saved, member.objects
         saved = copy.deepcopy(member.saved)
         frame = work.Work(self.job, resource, member.plugin,
                           copy.deepcopy(member.parameters), member.bank,
@@ -181,8 +182,9 @@ class Hooks:
         # Of what is skipped nothing is kept but what must be deleted.
         member.saved = {} if state == 'skipped' else saved
         member.objects = _objects(member, frame.stream_objects())
-        self._end(resource, hook, member, started_at, state, reason,
-                  frame.new_id)
+        values = self._values(member, state, frame.new_id, before)
+        self._end(resource, hook, member, started_at, state, reason, values)
+        self._remember(resource, state, reason, frame.new_id)
 
     def _outcome(self, resource, hook, call):
         """Call a hook; return how its step ended, and why if not well."""
@@ -212,8 +214,7 @@ class Hooks:
             lambda: job.lease.check(is_ending=is_ending))
 
     def _end(self, resource, hook, member, started_at, state, reason,
-             new_id):
-        values = self._values(member, state, new_id)
+             values):
         if state != 'done':
             values.update(
                 status='skipped' if state == 'skipped' else 'error',
@@ -225,6 +226,8 @@ class Hooks:
                           or None)
         self._journal.end_step(resource, hook, state, started_at, reason,
                                values)
+
+    def _remember(self, resource, state, reason, new_id):
         if state == 'skipped':
             self.job.restored.pop(resource.id, None)
             self._skip(resource, reason)
@@ -233,12 +236,18 @@ class Hooks:
         if state == 'failed':
             self.fail(resource, reason)
 
-    def _values(self, member, state, new_id):
+    def _values(self, member, state, new_id, before):
+        """Return the columns that tell what is different by now.
+
+        :param before: what was saved, and the objects, before the hook
+        """
         kind = self.job.operation.type
-        if kind not in journal_module.ROWS:
-            return dict(journal_module.saved_values(member.saved),
-                        objects=member.objects)
-        values = {'saved': member.saved}
+        values = {}
+        if before != (member.saved, member.objects):
+            values = {'saved': member.saved}
+            if kind not in journal_module.ROWS:
+                values = dict(journal_module.saved_values(member.saved),
+                              objects=member.objects)
         if kind == 'restore' and (new_id is not None or state == 'skipped'):
             values['new_id'] = None if state == 'skipped' else new_id
         return values

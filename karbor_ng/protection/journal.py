@@ -3,14 +3,20 @@
 """The journal: all that a running operation writes into SQL.
 
 Every transaction first makes sure that the attempt still owns the operation;
-what threads write at the same time shares one. A database that is away is
-waited for as long as the lease allows; a write may then happen twice, which
-each of them bears.
+what threads write at the same time shares one. What a hook has saved, and that
+it has ended, is not waited for: it is committed with what is written next,
+after a second at the latest, and always before anything is asked of a cloud
+that changes something there. A database that is away is waited for as long as
+the lease allows; a write may then happen twice, which each of them bears.
 """
 
+import functools
 import logging
+import threading
 import time
 import uuid
+
+from oslo_db import exception as db_exception
 
 from karbor_ng import errors
 from karbor_ng import trouble
@@ -46,7 +52,11 @@ class Journal:
         self.lease = lease
         self._rows, column = ROWS.get(operation.type, CHECKPOINT_ROWS)
         self._owner_id = getattr(operation, column)
-        self._shared = shared_writes.SharedWrites(self.write)
+        self._shared = shared_writes.SharedWrites(self._transact)
+        self._unwritten = None
+        #: what other operations have made, by their ids
+        self._made = {}
+        self._making = threading.Lock()
         self._away = trouble.Trouble(
             LOG, f'The database is away; operation {operation.id} waits')
 
@@ -55,6 +65,64 @@ class Journal:
 
         :raises errors.Fenced: it is not; nothing was written
         """
+        self.settle()
+        return self._transact(function, *args, **kwargs)
+
+    def write_later(self, function, *args):
+        """As :meth:`write`, with what is written next."""
+        self._later(function.__name__, self._each, function, args)
+
+    def settle(self):
+        """Return when everything is committed that was written before.
+
+        :raises errors.Error: something of it can not be
+        """
+        self._shared.settle()
+        if self._unwritten is not None:
+            raise self._unwritten
+
+    def settle_overdue(self):
+        """Commit what has waited for long; never raises.
+
+        :meth:`end_hooks` tells what can not be written.
+        """
+        if self._shared.is_overdue:
+            try:
+                self._shared.settle()
+            except (errors.Error, db_exception.DBError) as problem:
+                LOG.warning('Nothing can be written: %s', problem)
+
+    def end_hooks(self):
+        """Commit what hooks have left, and forget what can not be.
+
+        :raises errors.Error: something can not be; it says what
+        """
+        try:
+            self.settle()
+        finally:
+            self._unwritten = None
+
+    @property
+    def is_broken(self):
+        """Whether something can not be written."""
+        return self._unwritten is not None
+
+    def _later(self, what, function, *args):
+        self._shared.write_later(
+            function, *args,
+            failed=functools.partial(self._not_written, what))
+
+    def _not_written(self, what, problem):
+        if not isinstance(problem, (errors.Fenced, errors.Stopping)):
+            text = f'{what} could not be written: {problem!r}'
+            LOG.error('%s', text)
+            problem = errors.Error(text)
+        self._unwritten = self._unwritten or problem
+
+    def _each(self, session, calls):
+        return [function(session, *args) for function, args in calls]
+
+    def _transact(self, function, *args, **kwargs):
         self.lease.check_owned()
         return self._waiting(lambda: self.db.write(
             self._guarded, function, args, kwargs))
@@ -100,34 +168,66 @@ class Journal:
 
     def resources(self):
         """Return the operation's resource rows."""
-        return self.read(self._rows.resources, self._owner_id)
+        return self._read_settled(self._rows.resources, self._owner_id)
+
+    def _read_settled(self, function, *args):
+        # Who has lost the operation looks at what others have made of it.
+        if not self.lease.is_lost:
+            self.settle()
+        return self.read(function, *args)
 
     def put_resources(self, rows):
+        """Insert rows that are not there yet.
+
+        Return ``{(type, id): row}`` of all.
+        """
+        if self.operation.attempt == 1:
+            self.write_later(self._rows.put_resources, self._owner_id, rows)
+            return self.new_rows(rows)
         self.write(self._rows.put_resources, self._owner_id, rows)
+        return {(row.type, row.id): row for row in self.resources()}
+
+    def new_rows(self, rows):
+        """Return rows that are just being written, as they will be read."""
+        return {(row['type'], row['id']): self._rows.Resource(**row)
+                for row in rows}
 
     def set_resource(self, resource, **values):
-        """Set columns of one resource's row."""
-        self._shared.write(self._rows.change_resource, self._owner_id,
-                           resource.type, resource.id, values)
+        """Set columns of one resource's row; not waited for."""
+        self._later(f'What is known of {resource.type} {resource.id}',
+                    self._tell, resource, None, values)
 
     def steps(self):
         """Return ``{(type, id, hook): step}`` of what has ended."""
-        return self.read(steps.ended, self.operation.id)
+        return self._read_settled(steps.ended, self.operation.id)
+
+    def steps_before(self):
+        """Return :meth:`steps` of former attempts."""
+        return self.steps() if self.operation.attempt > 1 else {}
 
     def end_step(self, resource, hook, state, started_at, result, values):
-        """Write the end of a hook and the resource's columns as one."""
-        self._shared.write(self._end_step, resource, hook, {
-            'state': state, 'result': result, 'started_at': started_at,
-            'ended_at': self.lease.now(),
-            'attempt': self.operation.attempt},
-            values)
+        """Write the end of a hook and the resource's columns as one.
 
-    def _end_step(self, session, resource, hook, step, values):
-        steps.put(session, dict(
-            step, operation_id=self.operation.id, hook=hook,
-            resource_type=resource.type, resource_id=resource.id))
-        self._rows.change_resource(session, self._owner_id, resource.type,
-                                   resource.id, values)
+        Not waited for.
+        """
+        self._later(f'The end of {hook} of {resource}', self._tell, resource, {
+            'operation_id': self.operation.id, 'hook': hook,
+            'resource_type': resource.type, 'resource_id': resource.id,
+            'state': state, 'result': result, 'started_at': started_at,
+            'ended_at': self.lease.now(), 'attempt': self.operation.attempt,
+        }, values)
+
+    def _tell(self, session, calls):
+        """Write steps and columns; of the same row's, later ones win."""
+        ended, changes = [], {}
+        for resource, step, values in calls:
+            if step is not None:
+                ended.append(step)
+            changes.setdefault((resource.type, resource.id), {}).update(
+                values)
+        steps.put(session, *ended)
+        self._rows.change_each(session, self._owner_id, changes)
+        return [None for _ in calls]
 
     def forget_steps(self, resources, hooks):
         """Let hooks run again that had ended."""
@@ -145,45 +245,67 @@ class Journal:
         tag = tag_of(self.operation.id, resource, label)
         return self._shared.write(self._intend, resource, label, kind, tag)
 
-    def _intend(self, session, resource, label, kind, tag):
-        row = externals.by_tag(session, self.operation.id, tag)
-        if row is None:
-            return externals.put(session, {
-                'id': str(uuid.uuid4()), 'operation_id': self.operation.id,
-                'checkpoint_id': self.operation.checkpoint_id,
-                'resource_type': resource.type, 'resource_id': resource.id,
-                'label': label, 'tag': tag, 'service': kind.service,
-                'kind': kind.name, 'created_at': self.lease.now(),
-                'attempt': self.operation.attempt}), False
-        if row.state == 'gone':
-            row.state, row.external_id = 'intended', None
-            session.flush()
-        return row, True
+    def _intend(self, session, calls):
+        return externals.intend(session, self.operation.id, [{
+            'id': str(uuid.uuid4()),
+            'checkpoint_id': self.operation.checkpoint_id,
+            'resource_type': resource.type, 'resource_id': resource.id,
+            'label': label, 'tag': tag, 'service': kind.service,
+            'kind': kind.name, 'created_at': self.lease.now(),
+            'attempt': self.operation.attempt}
+            for resource, label, kind, tag in calls])
 
     def exists(self, row_id, external_id):
         """Write under which id the thing exists."""
-        self._shared.write(self._change_external, row_id, {
+        self._shared.write(self._change_externals, row_id, {
             'external_id': external_id, 'state': 'exists',
             'attempt': self.operation.attempt})
 
-    def gone(self, row_id):
-        """Write that the thing does not exist any more."""
-        self._shared.write(self._change_external, row_id, {'state': 'gone'})
+    def gone(self, external):
+        """Write that the thing does not exist any more; not waited for.
 
-    def _change_external(self, session, row_id, values):
-        externals.change(session, row_id, **values)
+        Removing it once more is harmless.
+        """
+        for rows in self._made.values():
+            for row in rows.get((external.resource_type,
+                                 external.resource_id), ()):
+                if row.id == external.id:
+                    row.state = 'gone'
+        self._later(f'The end of {external.kind} {external.external_id}',
+                    self._change_externals, external.id, {'state': 'gone'})
+
+    def _change_externals(self, session, calls):
+        externals.change_each(session, calls)
+        return [None for _ in calls]
 
     def external(self, resource, label):
         """Return the row of one thing, or None."""
-        return self.read(externals.by_tag, self.operation.id,
-                         tag_of(self.operation.id, resource, label))
+        return self._read_settled(
+            externals.by_tag, self.operation.id,
+            tag_of(self.operation.id, resource, label))
 
     def externals_of(self, operation_id, resource=None):
-        """Return rows of an operation, or of one of its resources."""
+        """Return rows of an operation, or of one of its resources.
+
+        Those of resources of another operation are read once: nothing comes
+        to them any more.
+        """
         if resource is None:
-            return self.read(externals.of_operation, operation_id)
-        return self.read(externals.of_resource, operation_id,
-                         resource.type, resource.id)
+            return self._read_settled(externals.of_operation, operation_id)
+        if operation_id != self.operation.id:
+            return self._made_by(operation_id).get(
+                (resource.type, resource.id), ())
+        return self._read_settled(externals.of_resource, operation_id,
+                                  resource.type, resource.id)
+
+    def _made_by(self, operation_id):
+        with self._making:
+            if operation_id not in self._made:
+                found = self._made[operation_id] = {}
+                for row in self.externals_of(operation_id):
+                    found.setdefault((row.resource_type, row.resource_id),
+                                     []).append(row)
+            return self._made[operation_id]
 
 
 def tag_of(operation_id, resource, label):

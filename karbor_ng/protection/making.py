@@ -106,7 +106,7 @@ class Making(verb.Verb):
         if self.committed is not None or self._find_committed():
             return self.finish(None)
         self._is_aborted = True
-        self.tidy()
+        externals = self.tidy()
         self._empty_bank()
         failed_before = {
             (kind, number): step.result
@@ -117,7 +117,8 @@ class Making(verb.Verb):
                 reason = failed_before.get((row.type, row.id), verb.ABORTED)
                 self.journal.set_resource(
                     row, **self._aborted_values(row, reason))
-        return self._commit_and_end(verb.ABORTED)
+        rows = self.ended_rows(self.UNFINISHED, verb.ABORTED)
+        return self._commit_and_end(rows, externals, verb.ABORTED)
 
     def _empty_bank(self):
         try:
@@ -141,39 +142,27 @@ class Making(verb.Verb):
                 'backup_id': None, 'parent_backup': None, 'chain_id': None}
 
     def finish(self, reason):
-        if self.committed is None:
-            self._skipped = {Resource(row.type, row.id)
-                             for row in self.journal.resources()
-                             if row.status == 'skipped'}
-            self.tidy()
-            return self._commit_and_end(reason)
-        return self._end(self.committed['status'], reason)
+        if self.committed is not None:
+            return self._end(self.committed['status'], reason)
+        rows = self.ended_rows(self.UNFINISHED, reason)
+        self._skipped = {Resource(row.type, row.id) for row in rows
+                         if row.status == 'skipped'}
+        return self._commit_and_end(rows, self.tidy(), reason)
 
-    def _commit_and_end(self, reason):
-        rows, reason = self._ended_rows(reason)
+    def _commit_and_end(self, rows, externals, reason):
+        reason = reason or self.failed_texts(rows)
         status = 'error' if reason else 'available'
         try:
-            self.committed = self._commit(rows, status)
+            self.committed = self._commit(rows, externals, status)
         except errors.BankError as problem:
             return self._end('error', f'{reason or ""} The manifest '
                              f'could not be written: {problem}'.strip())
         return self._end(self.committed['status'], reason)
 
-    def _ended_rows(self, reason):
-        """Return the rows, all of them ended, and why it failed or None."""
-        for row in self.journal.resources():
-            if row.status == self.UNFINISHED:
-                self.journal.set_resource(
-                    row, status='error', reason=reason or 'Not finished.')
-        rows = self.journal.resources()
-        return rows, reason or self.failed_texts(rows)
-
-    def _commit(self, rows, status):
-        checkpoint = self.journal.read(checkpoints.get, self.checkpoint.id)
-        made = manifest.build(
-            checkpoint, self.operation, rows,
-            self.journal.externals_of(self.operation.id), status,
-            checkpoint.graph)
+    def _commit(self, rows, externals, status):
+        checkpoint = self.checkpoint
+        made = manifest.build(checkpoint, self.operation, rows, externals,
+                              status, checkpoint.graph)
         self.journal.lease.check_owned()
         found = manifest.write(self.bank, made)
         if self._is_aborted and found['status'] != status:
@@ -191,11 +180,9 @@ class Making(verb.Verb):
         return state
 
     def _write_end(self, session, status, state, reason):
-        rows = checkpoints.resources(session, self.checkpoint.id)
-        sizes = [row.size for row in rows if row.size is not None]
         checkpoints.move(
             session, self.checkpoint.id, status,
             finished_at=models.utcnow(),
-            size=sum(sizes) if sizes else None)
+            size=checkpoints.size_of_resources(session, self.checkpoint.id))
         operations.finish(session, self.operation.id,
                           self.operation.attempt, state, reason)

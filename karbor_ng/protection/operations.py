@@ -93,7 +93,7 @@ class Attempt:
     def open_session(self):
         """:raises errors.CredentialsError: the credentials are of no use"""
         try:
-            self.session = fence.fenced(self._open_session(), self.lease)
+            self.session = fence.fenced(self._open_session(), self.journal)
         except errors.TrustError as problem:
             self._give_up_trust(problem)
             raise

@@ -22,8 +22,7 @@ class Protect(making.Making):
     UNFINISHED = 'protecting'
 
     def make(self):
-        graph = self._graph()
-        rows = {(row.type, row.id): row for row in self.journal.resources()}
+        graph, rows = self._graph_and_rows()
         members = {}
         for node in graph.nodes:
             member = self._member(node, rows[node.type, node.id])
@@ -37,17 +36,18 @@ class Protect(making.Making):
 
     # Preparing
 
-    def _graph(self):
+    def _graph_and_rows(self):
+        """Return the graph, and its rows by type and id; write both once."""
         if self.checkpoint.graph != checkpoints.EMPTY_GRAPH:
-            return graph_module.unpack(self.checkpoint.graph)
+            return graph_module.unpack(self.checkpoint.graph), {
+                (row.type, row.id): row for row in self.journal.resources()}
         planned = self._planned()
         graph = graph_module.build(planned, self._children_of)
+        rows = [self._row(node, node in planned) for node in graph.nodes]
         text = graph_module.pack(graph)
-        self.journal.write(self._put_graph, text,
-                           [self._row(node, node in planned)
-                            for node in graph.nodes])
+        self.journal.write_later(self._put_graph, text, rows)
         self.checkpoint.graph = text
-        return graph
+        return graph, self.journal.new_rows(rows)
 
     def _planned(self):
         return [Resource(item['type'], item['id'], item.get('name') or '',
@@ -110,7 +110,9 @@ class Protect(making.Making):
         Only while the prepare round is unfinished: once it is finished all
         snapshots lie close together, however old they are.
         """
-        steps = self.journal.steps()
+        steps = self.journal.steps_before()
+        if not steps:
+            return
         prepared = {}
         for resource, member in members.items():
             for hook in set(member.hooks()).intersection(flow.PREPARE):

@@ -43,10 +43,9 @@ class Restore(verb.Verb):
         kept = {(item['type'], item['id']): item
                 for item in found['resources']}
         graph = graph_module.unpack(found['graph'])
-        self.journal.put_resources([
+        rows = self.journal.put_resources([
             self._row(node, kept[node.type, node.id], restore.parameters)
             for node in graph.nodes])
-        rows = {(row.type, row.id): row for row in self.journal.resources()}
         self.attempt.restored.update(
             {row.id: row.new_id for row in rows.values() if row.new_id})
         members = {}
@@ -116,11 +115,7 @@ class Restore(verb.Verb):
         return self.finish(verb.ABORTED)
 
     def finish(self, reason):
-        for row in self.journal.resources():
-            if row.status == 'restoring':
-                self.journal.set_resource(
-                    row, status='error', reason=reason or 'Not finished.')
-        rows = self.journal.resources()
+        rows = self.ended_rows('restoring', reason)
         self._unwanted = {Resource(row.type, row.id) for row in rows
                           if row.status in ('error', 'skipped')}
         self.tidy()

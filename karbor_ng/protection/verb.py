@@ -88,7 +88,8 @@ class Verb:
             self.attempt, graph, members, self.AVAILABLE,
             self.CHILDREN_COUNT, source_operation_id, **skipping)
         flow.run(self.tools.pools, graph, self.hooks.hooks_of,
-                 self.hooks.run)
+                 self.hooks.run, self.journal.settle_overdue)
+        self.journal.end_hooks()
         self.journal.lease.check_owned()
         if self.hooks.broken:
             raise errors.Error(self.hooks.broken)
@@ -117,6 +118,19 @@ class Verb:
         plugin = self.provider.protections.get(resource_type)
         return plugin is not None and plugin.container
 
+    def ended_rows(self, unfinished, reason):
+        """Return the resource rows, all of them ended.
+
+        :param unfinished: what those are called that have not
+        :param reason: why, or None
+        """
+        rows = self.journal.resources()
+        left = [row for row in rows if row.status == unfinished]
+        for row in left:
+            self.journal.set_resource(
+                row, status='error', reason=reason or 'Not finished.')
+        return self.journal.resources() if left else rows
+
     def failed_texts(self, rows):
         """Return the reasons of failed resources as one text, or None."""
         texts = [f'{row.type} {row.id}: {row.reason}' for row in rows
@@ -126,7 +140,9 @@ class Verb:
     # Things in clouds at the end of an operation
 
     def tidy(self):
-        """Settle what the operation made; never raises but interruptions.
+        """Settle what the operation made; return its rows afterwards.
+
+        Never raises but interruptions.
 
         Temporary things are removed. Where an answer may have been lost,
         the cloud is asked once more by tag: what the journal lacks is
@@ -135,30 +151,38 @@ class Verb:
         """
         if not self.attempt.has_access:
             # All stays in the journal: deleting the checkpoint meets it.
-            return
-        for row in reversed(self.journal.externals_of(self.operation.id)):
+            return self.journal.externals_of(self.operation.id)
+        rows, is_changed = self.journal.externals_of(self.operation.id), False
+        for row in reversed(rows):
             if row.state == 'gone':
                 continue
             try:
-                self._tidy(row)
+                is_changed |= self._tidy(row)
             except hooks.INTERRUPTIONS:
                 raise
             except Exception:
                 # Stays in the journal: deleting the checkpoint meets it.
+                is_changed = True
                 LOG.exception('Could not settle %s %s', row.kind,
                               row.external_id or row.tag)
+        return (self.journal.externals_of(self.operation.id) if is_changed
+                else rows)
 
     def _tidy(self, row):
+        """Return whether there was anything to do."""
         plugin = self.provider.protections.get(row.resource_type)
         if plugin is None:
-            return
+            return False
         external, resource = work.as_external(row), _resource_of(row)
         kind = plugin.kind(row.kind)
-        if (row.state == 'intended' or self.operation.attempt > 1
-                or self.attempt.has_repeated):
+        is_unsure = (row.state == 'intended' or self.operation.attempt > 1
+                     or self.attempt.has_repeated)
+        is_unwanted = kind.temporary or self.is_unwanted(resource)
+        if is_unsure:
             external = self._settle(plugin, kind, external, resource)
-        if kind.temporary or self.is_unwanted(resource):
+        if is_unwanted:
             self.discard(plugin, external, resource)
+        return is_unsure or is_unwanted
 
     def _settle(self, plugin, kind, external, resource):
         """Make the journal and the cloud agree about one tag."""

@@ -37,12 +37,12 @@ class Verify(verb.Verb):
         graph = graph_module.unpack(found['graph'])
         items = {(item['type'], item['id']): item
                  for item in found['resources']}
-        self.journal.put_resources([
+        rows = self.journal.put_resources([
             self._row(node, items[node.type, node.id],
                       verification.parameters) for node in graph.nodes])
         # What a restore would do without is no failure here either.
         self.run_hooks(
-            graph, self._members(graph, items), self._source_operation_id(),
+            graph, self._members(graph, items, rows), self._source_operation_id(),
             indifferent=graph.nodes, planned=verb.planned(found))
         self._end_containers(graph)
 
@@ -85,8 +85,7 @@ class Verify(verb.Verb):
         return self.provider.protections.get(node.type) or api.Protection(
             None)
 
-    def _members(self, graph, items):
-        rows = {(row.type, row.id): row for row in self.journal.resources()}
+    def _members(self, graph, items, rows):
         known = {(row.type, row.id): row for row in self._known()}
         members = {}
         for node in graph.nodes:
@@ -144,12 +143,9 @@ class Verify(verb.Verb):
         return True
 
     def finish(self, reason):
-        for row in self.journal.resources():
-            if row.status == 'verifying':
-                self.journal.set_resource(
-                    row, status='error', reason=reason or 'Not finished.')
+        rows = self.ended_rows('verifying', reason)
         self.tidy()
-        reason = reason or self.failed_texts(self.journal.resources())
+        reason = reason or self.failed_texts(rows)
         state = 'failed' if reason else 'done'
         self.journal.write(self._write_end, state, reason)
         return state

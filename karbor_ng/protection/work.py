@@ -271,7 +271,7 @@ def discard(waiter, plugin, session, journal, external, resource):
         ids = kind.find(session, external.tag, resource)
     for external_id in ids:
         remove(waiter, plugin, kind, session, external_id)
-    journal.gone(external.id)
+    journal.gone(external)
 
 
 def remove(waiter, plugin, kind, session, external_id):

@@ -5,6 +5,7 @@
 import sqlalchemy as sa
 
 from karbor_ng import errors
+from karbor_ng.store import bulk
 from karbor_ng.store import models
 from karbor_ng.store import query
 
@@ -156,12 +157,18 @@ def put_resources(session, checkpoint_id, rows):
         session.execute(sa.insert(Resource), fresh)
 
 
-def change_resource(session, checkpoint_id, resource_type, resource_id,
-                    values):
-    """Set columns of one resource."""
-    query.change(session, Resource, values,
-                 Resource.checkpoint_id == checkpoint_id,
-                 Resource.type == resource_type, Resource.id == resource_id)
+def size_of_resources(session, checkpoint_id):
+    """Return the bytes of all resources; None where nobody knows any."""
+    size = session.execute(sa.select(sa.func.sum(Resource.size)).where(
+        Resource.checkpoint_id == checkpoint_id)).scalar()
+    return None if size is None else int(size)
+
+
+def change_each(session, checkpoint_id, changes):
+    """Set columns of resources: ``{(type, id): values}``."""
+    bulk.change_each(session, Resource, [
+        ({'checkpoint_id': checkpoint_id, 'type': kind, 'id': number}, values)
+        for (kind, number), values in changes.items()])
 
 
 def change_resources(session, checkpoint_id, values):

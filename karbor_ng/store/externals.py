@@ -4,6 +4,7 @@
 
 import sqlalchemy as sa
 
+from karbor_ng.store import bulk
 from karbor_ng.store import models
 from karbor_ng.store import query
 
@@ -18,6 +19,30 @@ def put(session, values):
     return external
 
 
+def intend(session, operation_id, rows):
+    """Write that an operation's things are about to be made.
+
+    What is gone is intended again.
+
+    :param rows: dicts of columns without operation and state; of no two the
+        same tag
+    :return: pairs of the row, and whether it was there before
+    """
+    there = {row.tag: row for row in session.execute(sa.select(External).where(
+        External.operation_id == operation_id,
+        External.tag.in_([row['tag'] for row in rows]))).scalars()}
+    gone = [row for row in there.values() if row.state == 'gone']
+    for row in gone:
+        row.state, row.external_id = 'intended', None
+    fresh = [dict(row, operation_id=operation_id, state='intended')
+             for row in rows if row['tag'] not in there]
+    session.flush(gone)
+    bulk.insert(session, External, fresh)
+    made = {row['tag']: External(external_id=None, **row) for row in fresh}
+    return [(there.get(row['tag']) or made[row['tag']], row['tag'] in there)
+            for row in rows]
+
+
 def by_tag(session, operation_id, tag):
     """Return the operation's external with this tag, or None."""
     return session.execute(sa.select(External).where(
@@ -28,6 +53,12 @@ def by_tag(session, operation_id, tag):
 def change(session, external_row_id, **values):
     """Set columns of one external."""
     query.change(session, External, values, External.id == external_row_id)
+
+
+def change_each(session, changes):
+    """Set columns of many externals: pairs of a row's id and values."""
+    bulk.change_each(session, External, [
+        ({'id': row_id}, values) for row_id, values in changes])
 
 
 def of_operation(session, operation_id):

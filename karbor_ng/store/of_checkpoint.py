@@ -11,6 +11,7 @@ import collections
 import sqlalchemy as sa
 
 from karbor_ng import errors
+from karbor_ng.store import bulk
 from karbor_ng.store import query
 
 #: Which status may follow which.
@@ -102,9 +103,8 @@ class OfCheckpoint:
         if fresh:
             session.execute(sa.insert(self._resource), fresh)
 
-    def change_resource(self, session, row_id, resource_type, resource_id,
-                        values):
-        """Set columns of one resource."""
-        query.change(session, self._resource, values, self._owner == row_id,
-                     self._resource.type == resource_type,
-                     self._resource.id == resource_id)
+    def change_each(self, session, row_id, changes):
+        """Set columns of resources: ``{(type, id): values}``."""
+        bulk.change_each(session, self._resource, [
+            ({self._owner.key: row_id, 'type': kind, 'id': number}, values)
+            for (kind, number), values in changes.items()])

@@ -18,7 +18,7 @@ running_of = _RESTORES.running_of
 resources = _RESTORES.resources
 resources_by_owner = _RESTORES.resources_by_owner
 put_resources = _RESTORES.put_resources
-change_resource = _RESTORES.change_resource
+change_each = _RESTORES.change_each
 
 
 def restored(session, restore_id):

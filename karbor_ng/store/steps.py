@@ -4,6 +4,7 @@
 
 import sqlalchemy as sa
 
+from karbor_ng.store import bulk
 from karbor_ng.store import models
 
 Step = models.Step
@@ -17,12 +18,12 @@ def ended(session, operation_id):
             for row in rows}
 
 
-def put(session, values):
-    """Write the end of one hook; the caller has checked the fence.
+def put(session, *rows):
+    """Write the ends of hooks; the caller has checked the fence.
 
-    Writing it twice is harmless: an answer of the database may be lost.
+    Writing one twice is harmless: an answer of the database may be lost.
     """
-    session.merge(Step(**values))
+    bulk.put(session, Step, rows)
 
 
 def remove(session, operation_id, resources, hooks):

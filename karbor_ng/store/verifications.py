@@ -5,8 +5,10 @@
 from karbor_ng.store import models
 from karbor_ng.store import of_checkpoint
 
+Resource = models.VerificationResource
+
 _VERIFICATIONS = of_checkpoint.OfCheckpoint(
-    'verification', models.Verification, models.VerificationResource)
+    'verification', models.Verification, Resource)
 create = _VERIFICATIONS.create
 get = _VERIFICATIONS.get
 list = _VERIFICATIONS.list
@@ -15,4 +17,4 @@ running_of = _VERIFICATIONS.running_of
 resources = _VERIFICATIONS.resources
 resources_by_owner = _VERIFICATIONS.resources_by_owner
 put_resources = _VERIFICATIONS.put_resources
-change_resource = _VERIFICATIONS.change_resource
+change_each = _VERIFICATIONS.change_each

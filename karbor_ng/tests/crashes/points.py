@@ -55,9 +55,13 @@ class Points:
         """Put points around everything; this process only."""
         for owner, name, label in _BOUNDARIES:
             self._around(owner, name, label)
+        self._around_later()
 
-    def reach(self, name):
-        """Pass a point, or end at it."""
+    def reach(self, name, first=lambda: None):
+        """Pass a point, or end at it.
+
+        :param first: called before that
+        """
         with self._lock:
             self._passed[name] += 1
             point = f'{name} #{self._passed[name]}'
@@ -65,6 +69,7 @@ class Points:
                 with open(self._list_file, 'a') as file:
                     file.write(f'{point}\n')
         if point == self._wanted:
+            first()
             self.end()
 
     def end(self):
@@ -91,17 +96,33 @@ class Points:
                 return real(this, *args, **kwargs)
         setattr(owner, name, wrapped)
 
+    def _around_later(self):
+        """What is left for later may be written at any moment: at once here.
+        """
+        real = shared_writes.SharedWrites.write_later
+
+        def wrapped(this, function, *args, failed):
+            real(this, function, *args, failed=failed)
+            what = CHANCE.sub('*', _transaction(function, *args))
+            self.reach(f'after {what}', first=this.settle)
+        shared_writes.SharedWrites.write_later = wrapped
+
 
 def _transaction(function, *args):
     """Name a transaction; those that others are part of have no name."""
     name = getattr(function, '__name__', '<lambda>')
-    if name in ('<lambda>', '_guarded', *_OF_SERVICES):
+    if name in ('<lambda>', '_guarded', '_nothing', *_OF_SERVICES):
         return None
+    if name == '_each':
+        # What it calls has all that differs in its arguments.
+        name, args = args[0].__name__, ()
     words = [_word(item) for item in args]
     return ' '.join(['row', name, *filter(None, words)])
 
 
 def _word(item):
+    if isinstance(item, dict) and 'hook' in item:
+        return f'{item["hook"]} {item["state"]}'
     if isinstance(item, dict):
         return str(item.get('state') or item.get('status')
                    or item.get('label') or ','.join(sorted(item))[:40])
@@ -122,6 +143,7 @@ def _request(request, *args):
 _BOUNDARIES = (
     (session.Database, 'write', _transaction),
     (journal.Journal, 'write', _transaction),
+    (journal.Journal, 'end_hooks', lambda: 'ends of hooks'),
     (shared_writes.SharedWrites, 'write', _transaction),
     (filesystem.FilesystemBank, 'put', lambda key, *args: f'object {key}'),
     (filesystem.FilesystemBank, '_write', lambda data: 'object not in place'),

@@ -23,7 +23,7 @@ LOG = logging.getLogger(__name__)
 PART_SIZE = 30_000
 #: What is written again and again for as long as something takes.
 _BY_CHANCE = re.compile(
-    r'row (note .*|change_resource .* progress) #(?!1$)[0-9]+')
+    r'row (note .*|_tell .* progress) #(?!1$)[0-9]+')
 #: Seconds in which a process dies whose last act it was to end an operation.
 LAST_SECONDS = 5
 

@@ -218,9 +218,8 @@ class CopiesTest(CopiesTestCase):
         self.check_refused(400, 'target_provider_id', VOLUME, NOTED)
 
     def test_what_lies_in_a_cloud(self):
-        self.api.db.write(
-            checkpoints.change_resource, CHECKPOINT_ID, VOLUME,
-            SYSTEM_VOLUME, {'backup_id': 'b'})
+        self.api.db.write(checkpoints.change_each, CHECKPOINT_ID, {
+            (VOLUME, SYSTEM_VOLUME): {'backup_id': 'b'}})
         self.check_refused(409, CHECKPOINT_ID, f'{VOLUME} {SYSTEM_VOLUME}')
 
     def test_what_a_plugin_made_in_a_cloud(self):

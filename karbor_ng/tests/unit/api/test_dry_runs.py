@@ -281,9 +281,9 @@ class RestoreTest(DryRunTestCase):
         self.assertEqual({'restore_name': 'again'}, options)
 
     def test_what_was_skipped_is_skipped(self):
-        self.api.db.write(
-            checkpoints.change_resource, CHECKPOINT_ID, VOLUME, DATA_VOLUME,
-            {'status': 'skipped', 'reason': 'it was broken', 'saved': {}})
+        self.api.db.write(checkpoints.change_each, CHECKPOINT_ID, {
+            (VOLUME, DATA_VOLUME): {
+                'status': 'skipped', 'reason': 'it was broken', 'saved': {}}})
         found = self.restore()
         self.assertTrue(found['possible'])
         self.assertEqual('Skipped: it was broken',

@@ -136,9 +136,8 @@ class AcceptTest(TargetTestCase):
         self.restore(TARGET, PASSWORD, 400)
 
     def test_backups_in_the_cloud_can_not_leave_it(self):
-        self.api.db.write(
-            checkpoints.change_resource, CHECKPOINT_ID, VOLUME, DATA_VOLUME,
-            {'backup_id': 'cinders'})
+        self.api.db.write(checkpoints.change_each, CHECKPOINT_ID, {
+            (VOLUME, DATA_VOLUME): {'backup_id': 'cinders'}})
         before = self.api.rows()
         for query in ('', '?dry_run=true'):
             problem = self.restore(None, PASSWORD, 409, query)

@@ -124,9 +124,8 @@ class WrittenTest(testscenarios.WithScenarios, base.BaseTestCase):
         for number, status in enumerate((
                 'available', 'deleting', 'error-deleting', 'deleting',
                 'available', 'error')):
-            self.api.db.write(
-                checkpoints.change_resource, checkpoint_id, resource['type'],
-                resource['id'], {'progress': number})
+            self.api.db.write(checkpoints.change_each, checkpoint_id, {
+                (resource['type'], resource['id']): {'progress': number}})
             self.api.db.write(checkpoints.move, checkpoint_id, status)
             for _ in range(2):
                 self.check(CHECKPOINTS, 'checkpoint', checkpoint_id)

@@ -244,9 +244,8 @@ class LifeTest(CopyTestCase):
     def test_what_was_left_out_is_left_out(self):
         self.site.start_worker()
         plan_id, source_id = self.protected()
-        self.site.db.write(
-            checkpoints.change_resource, source_id, life.DISK, 'd1',
-            {'reason': 'A note.'})
+        self.site.db.write(checkpoints.change_each, source_id, {
+            (life.DISK, 'd1'): {'reason': 'A note.'}})
         found = self.copied(plan_id)
         row = self.site.resources(found.id)['d1']
         self.assertEqual(('available', 100, True),

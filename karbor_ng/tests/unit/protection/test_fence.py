@@ -20,6 +20,17 @@ from karbor_ng.tests.unit.protection import test_lease
 LONG_AGO = datetime.timedelta(hours=1)
 
 
+class Journal:
+    """Knows the lease, and counts how often nothing must be left."""
+
+    def __init__(self, lease):
+        self.lease = lease
+        self.settled = 0
+
+    def settle(self):
+        self.settled += 1
+
+
 class FenceTest(base.BaseTestCase):
 
     def setUp(self):
@@ -27,7 +38,15 @@ class FenceTest(base.BaseTestCase):
         self.cinder = fixtures_cloud.Cinder()
         self.cinder.add('volumes', id='data')
         self.lease = test_lease.LeaseTest.make(self)
-        self.session = fence.fenced(self.cinder.session(), self.lease)
+        self.journal = Journal(self.lease)
+        self.session = fence.fenced(self.cinder.session(), self.journal)
+
+    def test_all_is_written_before_anything_changes(self):
+        volumes = clients.cinder(self.session).volumes
+        volumes.get('data')
+        self.assertEqual(0, self.journal.settled)
+        volumes.delete('data')
+        self.assertEqual(1, self.journal.settled)
 
     def test_nothing_is_sent_without_a_lease(self):
         volumes = clients.cinder(self.session).volumes
@@ -54,7 +73,7 @@ class FenceTest(base.BaseTestCase):
         clients.cinder(fence.unfenced(self.session)).volumes.get('data')
 
     def test_no_cloud(self):
-        self.assertIsNone(fence.fenced(None, self.lease))
+        self.assertIsNone(fence.fenced(None, self.journal))
         self.assertIsNone(fence.unfenced(None))
 
 

@@ -161,6 +161,40 @@ class OrderTest(FlowTestCase):
         self.assertFalse(finished.broken)
 
 
+class AtomTest(FlowTestCase):
+
+    def atoms(self, built, units):
+        shape = flow._Shape(built, {n: frozenset(api.HOOKS)
+                                    for n in built.nodes})
+        return [([hook for _node, hook in chain], len(before))
+                for unit in flow._merged(flow._without_empty(units(shape)))
+                for chain, before in flow._chains(unit.tasks)]
+
+    def test_hooks_of_one_resource_are_one(self):
+        built = graph.Graph([node(1), node(2)], {})
+        for units, hooks in ((flow.prepare_units, flow.PREPARE),
+                             (flow.main_units, flow.MAIN)):
+            self.assertEqual([(list(hooks), 0)] * 2,
+                             self.atoms(built, units))
+
+    def test_parents_wait(self):
+        built = graph.Graph([node(1), node(2), node(3)],
+                            {node(1): [node(2), node(3)]})
+        self.assertCountEqual(
+            [(['on_main'], 0), (['on_complete'], 3),
+             (['on_main', 'on_complete'], 0),
+             (['on_main', 'on_complete'], 0)],
+            self.atoms(built, flow.main_units))
+
+    def test_somebody_looks_while_hooks_run(self):
+        looked = threading.Event()
+        recorder = Recorder(lambda node, hook: self.assertTrue(
+            looked.wait(30)))
+        flow.run(self.pools, graph.Graph([node(1)], {}),
+                 lambda node: ('on_main',), recorder.run, looked.set)
+        self.assertEqual(1, len(recorder.ended))
+
+
 class CutTest(FlowTestCase):
 
     def units(self, built):

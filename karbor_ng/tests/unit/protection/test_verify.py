@@ -515,7 +515,7 @@ class TakeOverTest(VerifyTestCase):
         verification_id = self.site.verify(checkpoint_id)
         self.assertTrue(self.reached.wait(60))
         # As if this process had slept: it renews no lease.
-        self.worker._db = Asleep()
+        self.worker._db = self.worker._renewals = Asleep()
         self.hangs_at = None
         self.site.hints.workers.clear()
         self.site.start_worker()

@@ -172,9 +172,10 @@ class ResourcesTest(CheckpointTest):
         for checkpoint in (one, other):
             self.write(checkpoints.put_resources, checkpoint.id, [
                 fixtures.resource_values(id=name) for name in 'ab'])
-        self.write(checkpoints.change_resource, one.id, fixtures.VOLUME, 'a',
-                   {'saved': {'backup': 1}, 'progress': 50,
-                    'objects': [{'key': 'k', 'size': 2, 'sha256': 's'}]})
+        self.write(checkpoints.change_each, one.id, {
+            (fixtures.VOLUME, 'a'): {
+                'saved': {'backup': 1}, 'progress': 50,
+                'objects': [{'key': 'k', 'size': 2, 'sha256': 's'}]}})
         first, second = self.rows(one.id)
         self.assertEqual(({'backup': 1}, 50),
                          (first.saved, first.progress))

@@ -99,8 +99,9 @@ class OfCheckpointTest(fixtures.DatabaseTest):
         first = row(id='a')
         self.write(self.noun.put_resources, other.id, [first])
         self.write(self.noun.put_resources, one.id, [first])
-        self.write(self.noun.change_resource, one.id, fixtures.VOLUME,
-                   'a', {'status': 'error', 'reason': 'It is gone.'})
+        self.write(self.noun.change_each, one.id, {
+            (fixtures.VOLUME, 'a'): {
+                'status': 'error', 'reason': 'It is gone.'}})
         self.write(self.noun.put_resources, one.id, [first, row(id='b')])
         self.assertEqual(
             [('a', 'error', 'It is gone.'), ('b', 'busy', None)],
@@ -118,8 +119,8 @@ class RestoresTest(fixtures.DatabaseTest):
         for restore in (one, other):
             self.write(restores.put_resources, restore.id,
                        [row(id='a'), row(id='b')])
-        self.write(restores.change_resource, one.id, fixtures.VOLUME, 'a',
-                   {'new_id': 'z'})
+        self.write(restores.change_each, one.id, {
+            (fixtures.VOLUME, 'a'): {'new_id': 'z'}})
         self.assertEqual({'a': 'z'}, self.read(restores.restored, one.id))
         self.assertEqual({}, self.read(restores.restored, other.id))
 
