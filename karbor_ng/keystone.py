@@ -238,6 +238,15 @@ class _UserAuth(service_token.ServiceTokenAuthWrapper):
         with _explained(_SERVICE_USER):
             return super().get_headers(session)
 
+    def invalidate(self):
+        """Drop our token; return True, for there will be another one.
+
+        Another thread may have dropped it a moment ago, after the same
+        refusal: that is no reason to give up.
+        """
+        super().invalidate()
+        return True
+
 
 class _TrustAuth(_UserAuth):
     """A token of a trust, renewed when it ends, with ours beside it."""

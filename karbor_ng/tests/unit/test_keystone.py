@@ -127,6 +127,18 @@ class AnswerTest(WithCloud):
 
 class CloudTest(WithCloud):
 
+    def test_threads_that_meet_the_end_of_our_token_together(self):
+        session = self.user_session()
+        answers = [{'status_code': 401}, {'json': {}}]
+        self.wire.get(f'{CINDER}/here/internal/volumes', answers)
+        # Another thread has dropped it, and has not got a new one yet.
+        session.auth.service_auth.invalidate()
+        real = session.auth.get_headers
+        self.useFixture(fixtures.MockPatchObject(
+            session.auth, 'get_headers', side_effect=lambda used: (
+                real(used), session.auth.service_auth.invalidate())[0]))
+        self.assertEqual(200, self.get_volumes(session).status_code)
+
     def test_service_session_is_made_once_by_many_threads(self):
         with concurrent.futures.ThreadPoolExecutor(8) as pool:
             asked = [pool.submit(self.cloud.service_session)
