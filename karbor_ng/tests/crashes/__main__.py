@@ -25,7 +25,7 @@ from karbor_ng.tests.crashes import verbs
 #: Points that one site is used for.
 CHUNK = 8
 #: Which of the points are taken at which nothing is on its way, if not all.
-EACH = 8
+EACH = 20
 PAUSED = pauses.Lane.WAY
 NAMES = [*verbs.VERBS, *[PAUSED + name for name in pauses.Lane.VERBS]]
 

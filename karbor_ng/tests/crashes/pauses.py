@@ -77,8 +77,9 @@ class Pauses(points.Points):
         self._under_way = collections.Counter()
         self._attempts = 0
         self._thread = threading.local()
-        # SQLite has one lock: who stops with it stops everybody else.
-        self._transaction = threading.Lock()
+        # SQLite has one lock, and takes it for a moment to open and close
+        # too: who stops with it stops everybody else.
+        self._transaction = threading.RLock()
 
     def set(self):
         self.clock.set()
@@ -135,6 +136,13 @@ class Pauses(points.Points):
                     self._write('wrote', args[0])
                 return result
         session.Database.write = write
+        really_read = session.Database.read
+
+        @functools.wraps(really_read)
+        def read(db, function, *args, **kwargs):
+            with self._transaction:
+                return really_read(db, function, *args, **kwargs)
+        session.Database.read = read
 
     def _watch_requests(self):
         """Have those that only read under way too, under no name of theirs."""
