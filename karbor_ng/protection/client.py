@@ -382,21 +382,7 @@ class ProtectionClient:
         :raises errors.NotFound: no such restore in the caller's project
         :raises errors.Conflict: it has ended
         """
-        operation_id = self._db.write(
-            self._abort_restore, caller, restore_id)
-        self._hints.operation_aborted(operation_id=operation_id)
-
-    def _abort_restore(self, session, caller, restore_id):
-        restore = restores.get(session, restore_id, caller.project_id)
-        operation = operations.restore_of(session, restore_id)
-        if _end_unbegun(session, operation):
-            restores.move(session, restore_id, 'failed',
-                          finished_at=models.utcnow())
-        elif operation is None or not operations.request_abort(
-                session, operation.id):
-            raise errors.Conflict(
-                f'Restore {restore_id} is {restore.status}: it has ended.')
-        return operation.id
+        self._abort(restores, operations.restore_of, caller, restore_id)
 
     def abort_verification(self, caller, verification_id):
         """Ask that a verification ends; it counts as failed then.
@@ -407,23 +393,12 @@ class ProtectionClient:
         :raises errors.NotFound: none such in the caller's project
         :raises errors.Conflict: it has ended
         """
-        operation_id = self._db.write(
-            self._abort_verification, caller, verification_id)
-        self._hints.operation_aborted(operation_id=operation_id)
+        self._abort(verifications, operations.verify_of, caller,
+                    verification_id)
 
-    def _abort_verification(self, session, caller, verification_id):
-        verification = verifications.get(session, verification_id,
-                                         caller.project_id)
-        operation = operations.verify_of(session, verification_id)
-        if _end_unbegun(session, operation):
-            verifications.move(session, verification_id, 'failed',
-                               finished_at=models.utcnow())
-        elif operation is None or not operations.request_abort(
-                session, operation.id):
-            raise errors.Conflict(
-                f'Verification {verification_id} is {verification.status}: '
-                f'it has ended.')
-        return operation.id
+    def _abort(self, *asked):
+        operation_id = self._db.write(_end_or_request_abort, *asked)
+        self._hints.operation_aborted(operation_id=operation_id)
 
     def _own(self, session, caller, checkpoint_id, provider_id):
         return checkpoints.get(session, checkpoint_id, caller.project_id,
@@ -520,6 +495,19 @@ def _end_unbegun(session, operation):
     return (operation is not None and operation.attempt == 0
             and operations.abandon(session, operation,
                                    'Aborted before it had begun.'))
+
+
+def _end_or_request_abort(session, noun, operation_of, caller, row_id):
+    """Return the id of a restore's or a verification's operation."""
+    row = noun.get(session, row_id, caller.project_id)
+    operation = operation_of(session, row_id)
+    if _end_unbegun(session, operation):
+        noun.move(session, row_id, 'failed', finished_at=models.utcnow())
+    elif operation is None or not operations.request_abort(
+            session, operation.id):
+        raise errors.Conflict(
+            f'{type(row).__name__} {row_id} is {row.status}: it has ended.')
+    return operation.id
 
 
 def _refuse_busy(checkpoint, dropped):
