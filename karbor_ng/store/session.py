@@ -15,6 +15,7 @@ import sqlite3
 import threading
 import time
 
+from oslo_config import cfg
 from oslo_db import api as db_api
 from oslo_db import exception as db_exception
 from oslo_db import options as db_options
@@ -35,6 +36,9 @@ AWAY = (db_exception.DBConnectionError, db_exception.CantStartEngineError,
 
 GROUP = 'database'
 OPTS = [*db_options.database_opts, *waits.OPTS]
+# A connection beyond the pool lasts for one transaction, and to make one costs
+# more than that: reading the certificates of all authorities takes 20 ms.
+cfg.set_defaults(db_options.database_opts, max_pool_size=20)
 
 _NOW = {
     'sqlite': "SELECT strftime('%Y-%m-%d %H:%M:%f', 'now')",

@@ -75,6 +75,7 @@ class ListTest(base.BaseTestCase):
     def test_sample_has_our_defaults_of_what_libraries_offer(self):
         self.assertIn('\n#max_request_body_size = 4194304\n', sample(
             'karbor_ng', 'oslo.middleware.sizelimit'))
+        self.assertIn('\n#max_pool_size = 20\n', sample('karbor_ng'))
 
     def test_sample_of_provider_files(self):
         text = sample('karbor_ng.providers')
