@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 
 from karbor_ng.store import models
 from karbor_ng.store import schema
@@ -86,12 +87,22 @@ class RunningTest(ProgramTestCase):
 
     def test_from_start_to_stop(self):
         self.assertIn(b'looked for due triggers', self.channel.recv(1000))
-        row, = self.db.read(services.list)
+        row, = self.rows()
         self.assertEqual(('karbor-operationengine', 'here'),
                          (row.service.binary, row.service.host))
         self.process.send_signal(signal.SIGTERM)
         self.assertEqual(0, self.process.wait(30))
         self.assertEqual([], self.db.read(services.list))
+
+    def rows(self):
+        """Return the rows of services, once there is one.
+
+        A thread of its own tells that the engine is there.
+        """
+        while not (found := self.db.read(services.list)):
+            self.assertIsNone(self.process.poll())
+            time.sleep(0.05)
+        return found
 
     def test_it_fires(self):
         trigger = self.db.write(fixtures.add_trigger, properties={

@@ -67,8 +67,10 @@ class BrokenTest(Quiet):
             return query.change(
                 session, triggers.Trigger, {'next_run_at': next_run_at},
                 triggers.Trigger.id == trigger.id)
-        self.assertIn('lost', self.broken(
-            triggers, 'advance', advance, 6, 800))
+        # It fires what a change has just moved away, and loses what is moved
+        # twice: which of both comes first is the seed's.
+        self.assertRegex(self.broken(triggers, 'advance', advance, 6, 800),
+                         'lost|was not due')
 
     def test_changing_what_is_due(self):
         def catch_up(session, types, trigger_id):

@@ -34,7 +34,7 @@ FAMILY = [
 ]
 #: Tables that an import fills, and columns that can not be known again.
 TABLES = {
-    models.Checkpoint: ('finished_at',),
+    models.Checkpoint: ('finished_at', 'revision'),
     models.CheckpointResource: (),
     models.Operation: ('created_at', 'started_at', 'ended_at', 'request_id',
                        'resume_count'),
