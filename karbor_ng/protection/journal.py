@@ -108,6 +108,8 @@ class Journal:
         return self._unwritten is not None
 
     def _later(self, what, function, *args):
+        # Whoever is late learns it here, and not after what comes next.
+        self.lease.check_owned()
         self._shared.write_later(
             function, *args,
             failed=functools.partial(self._not_written, what))

@@ -121,6 +121,8 @@ class Making(verb.Verb):
         return self._commit_and_end(rows, externals, verb.ABORTED)
 
     def _empty_bank(self):
+        # A new owner may have put the manifest there that tells the end.
+        self.journal.lease.check_owned()
         try:
             self.bank.section(self.prefix).delete_prefix('')
             streams.release(self.journal, self.bank,

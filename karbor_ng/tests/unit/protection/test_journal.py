@@ -86,6 +86,12 @@ class JournalTest(small.DatabaseTest):
         self.assertRaises(errors.Fenced, self.journal.end_hooks)
         self.assertEqual('protecting', self.row().status)
 
+    def test_nothing_more_is_taken_from_who_is_late(self):
+        row, _known = self.journal.intend(DISK, 'a', environment.Draft())
+        self.lease.lose()
+        for late in (self.end_step, lambda: self.journal.gone(row)):
+            self.assertRaises(errors.Fenced, late)
+
     def test_what_can_not_be_written_is_told_once(self):
         self.end_step(saved={'at': models.utcnow()})
         for _ in range(2):
