@@ -23,6 +23,7 @@ from karbor_ng.store import models
 from karbor_ng.tests.functional import base
 from karbor_ng.tests.functional import hosts
 from karbor_ng.tests.functional import scheduling
+from karbor_ng.tests.functional import tenant
 
 NAMES = ('rolling-1', 'rolling-2')
 CLIENTS = 3
@@ -86,6 +87,9 @@ class RollingTest(scheduling.Scheduling):
 
     def setUp(self):
         super(scheduling.Scheduling, self).setUp()
+        # The stack's own engines revoke trusts of users that they know.
+        self.demo = tenant.Tenant()
+        self.addCleanup(self.demo.remove)
         self.hosts = self.useFixture(hosts.Hosts(NAMES))
         for name in NAMES:
             self.hosts.start(name)
@@ -181,8 +185,8 @@ class RollingTest(scheduling.Scheduling):
         self.assertEqual([times[0] + number * PERIOD
                           for number in range(len(times))], times)
         self.assertGreater(len(times), 2)
-        self.assertLessEqual({run['status'] for run in runs}, {
-            'succeeded', 'skipped', 'started', 'due'})
+        self.assertEqual([], [run for run in runs if run['status'] not in (
+            'succeeded', 'skipped', 'started', 'due')])
 
     def check_operations(self):
         """None of them had to wait until a lease ran out."""
