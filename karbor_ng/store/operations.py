@@ -7,6 +7,7 @@ All comparisons of lease times use the database's clock.
 
 import dataclasses
 import datetime
+import functools
 
 import sqlalchemy as sa
 from sqlalchemy import orm
@@ -36,6 +37,14 @@ ABORTABLE = ('protect', 'restore', 'verify', 'copy')
 
 #: What a checkpoint exists by.
 MAKING = ('protect', 'copy')
+
+
+#: What :func:`guard` asks before each write.
+_OWNED = (sa.select(Operation.id)
+          .where(Operation.id == sa.bindparam('operation'),
+                 Operation.attempt == sa.bindparam('its_attempt'),
+                 Operation.state == 'running')
+          .with_for_update())
 
 
 def create(session, values):
@@ -101,7 +110,22 @@ def claimable(session, banks, limit, owner=None, per_project=None):
     :param per_project: how many operations of one project the owner may
         have; None for any number
     """
-    now = store_session.now(session)
+    asked = {'now': store_session.now(session), 'owner': owner,
+             'number': limit}
+    if per_project is not None:
+        asked['most'] = per_project
+    return session.execute(
+        _claimable(frozenset(banks.items()), per_project is not None),
+        asked).scalars().all()
+
+
+@functools.lru_cache(maxsize=64)
+def _claimable(banks, is_bounded):
+    """Return the query of :func:`claimable`.
+
+    Built once for all: that takes longer than asking the database.
+    """
+    now, owner = sa.bindparam('now', type_=models.Time), sa.bindparam('owner')
     waiting = _waiting(banks, now).cte('waiting')
     busy = (sa.select(Operation.project_id, sa.func.count().label('number'))
             .where(Operation.owner == owner, Operation.state == 'running',
@@ -111,10 +135,10 @@ def claimable(session, banks, limit, owner=None, per_project=None):
     query = (sa.select(waiting.c.id)
              .outerjoin(busy, busy.c.project_id == waiting.c.project_id)
              .order_by(turn, waiting.c.created_at, waiting.c.id)
-             .limit(limit))
-    if per_project is not None:
-        query = query.where(turn <= per_project)
-    return session.execute(query).scalars().all()
+             .limit(sa.bindparam('number')))
+    if is_bounded:
+        query = query.where(turn <= sa.bindparam('most'))
+    return query
 
 
 def _waiting(banks, now):
@@ -123,7 +147,7 @@ def _waiting(banks, now):
                     models.Provider.bank_uuid == bank_uuid,
                     sa.or_(models.Checkpoint.bank_uuid.is_(None),
                            models.Checkpoint.bank_uuid == bank_uuid))
-            for provider_id, bank_uuid in banks.items()]
+            for provider_id, bank_uuid in banks]
     source = orm.aliased(models.Checkpoint)
     place = sa.func.row_number().over(
         partition_by=Operation.project_id,
@@ -145,7 +169,7 @@ def _is_seen(source, banks):
     return sa.or_(sa.false(), *[
         sa.and_(source.provider_id == provider_id,
                 source.bank_uuid == bank_uuid)
-        for provider_id, bank_uuid in banks.items()])
+        for provider_id, bank_uuid in banks])
 
 
 def _is_next():
@@ -172,24 +196,19 @@ def claim(session, operation_id, owner, lease_seconds):
     middle of a transaction, and nobody shall stand still with it.
     """
     now = store_session.now(session)
-    if not _unlocked(session, Operation.id == operation_id, _is_free(now)):
+    operation = session.execute(
+        sa.select(Operation)
+        .where(Operation.id == operation_id, _is_free(now))
+        .with_for_update(skip_locked=True)).scalars().first()
+    if operation is None:
         return None
-    values = {
-        # Before the state, which it asks for (see query.change).
-        'resume_count': sa.case((Operation.state == 'running',
-                                 Operation.resume_count + 1),
-                                else_=Operation.resume_count),
-        'state': 'running', 'owner': owner,
-        'lease_until': now + datetime.timedelta(seconds=lease_seconds),
-        'attempt': Operation.attempt + 1,
-        'started_at': sa.func.coalesce(
-            Operation.started_at,
-            sa.literal(now, type_=models.Time)),
-    }
-    if not query.change(session, Operation, values,
-                        Operation.id == operation_id, _is_free(now)):
-        return None
-    return session.get(Operation, operation_id, populate_existing=True)
+    operation.resume_count += operation.state == 'running'
+    operation.state, operation.owner = 'running', owner
+    operation.lease_until = now + datetime.timedelta(seconds=lease_seconds)
+    operation.attempt += 1
+    operation.started_at = operation.started_at or now
+    session.flush()
+    return operation
 
 
 @dataclasses.dataclass(frozen=True)
@@ -247,11 +266,8 @@ def guard(session, operation_id, attempt):
 
     :raises errors.Fenced: another attempt has it, or it has ended
     """
-    row = session.execute(
-        sa.select(Operation.id)
-        .where(Operation.id == operation_id, Operation.attempt == attempt,
-               Operation.state == 'running')
-        .with_for_update()).first()
+    row = session.execute(_OWNED, {
+        'operation': operation_id, 'its_attempt': attempt}).first()
     if row is None:
         raise errors.Fenced(
             f'Operation {operation_id} is not attempt {attempt} any more.')
