@@ -27,16 +27,19 @@ class Delete(verb.Verb):
 
     def __init__(self, attempt):
         super().__init__(attempt)
-        self.checkpoint = self.journal.read(
-            checkpoints.get, self.operation.checkpoint_id)
-        self.making = self.journal.read(
-            operations.making_of, self.operation.checkpoint_id)
+        self.checkpoint, self.making = self.journal.read(self._read)
         #: the status to go back to, while nothing is removed yet
         self.refused_to = None
         #: resources, and what is left in clouds, once the hooks have run
         self._rows = self._left = None
 
+    def _read(self, session):
+        where = self.operation.checkpoint_id
+        return (checkpoints.get(session, where),
+                operations.making_of(session, where))
+
     def work(self):
+        self.journal.look(self.making.id)
         self._refuse_conflicts()
         self.bank.delete(manifest.key(self.operation.project_id,
                                       self.checkpoint.id))

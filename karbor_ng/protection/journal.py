@@ -54,6 +54,8 @@ class Journal:
         self._owner_id = getattr(operation, column)
         self._shared = shared_writes.SharedWrites(self._transact)
         self._unwritten = None
+        #: what :meth:`look` has found, until something is written
+        self._seen = {}
         #: what other operations have made, by their ids
         self._made = {}
         self._making = threading.Lock()
@@ -92,15 +94,40 @@ class Journal:
             except (errors.Error, db_exception.DBError) as problem:
                 LOG.warning('Nothing can be written: %s', problem)
 
-    def end_hooks(self):
+    def end_hooks(self, source_operation_id):
         """Commit what hooks have left, and forget what can not be.
+
+        Looks around in the same transaction: see :meth:`look`.
 
         :raises errors.Error: something can not be; it says what
         """
         try:
-            self.settle()
+            found = self._shared.write(self._look_for_all,
+                                       source_operation_id)
+            if self._unwritten is not None:
+                raise self._unwritten
         finally:
             self._unwritten = None
+        self._seen = found
+
+    def look(self, source_operation_id):
+        """Read what comes next to be asked for, at once.
+
+        That is the operation's resources, and what an operation made. It
+        stays true until something is written: nobody else may change it
+        while the operation is ours.
+        """
+        self.settle()
+        self._seen = self.read(self._look, source_operation_id)
+
+    def _look_for_all(self, session, calls):
+        return [self._look(session, *args) for args in calls]
+
+    def _look(self, session, source_operation_id):
+        return {
+            None: self._rows.resources(session, self._owner_id),
+            source_operation_id: externals.of_operation(
+                session, source_operation_id)}
 
     @property
     def is_broken(self):
@@ -146,6 +173,7 @@ class Journal:
             self.lease.check_owned()
 
     def _guarded(self, session, function, args, kwargs):
+        self._seen = {}
         try:
             operations.guard(session, self.operation.id,
                              self.operation.attempt)
@@ -170,10 +198,18 @@ class Journal:
 
     def resources(self):
         """Return the operation's resource rows."""
-        return self._read_settled(self._rows.resources, self._owner_id)
+        return self._seen_or_read(None, self._rows.resources, self._owner_id)
+
+    def _seen_or_read(self, what, function, *args):
+        # Who has lost the operation looks at what others have made of it.
+        if not self.lease.is_lost:
+            self.settle()
+            seen = self._seen.get(what)
+            if seen is not None:
+                return seen
+        return self.read(function, *args)
 
     def _read_settled(self, function, *args):
-        # Who has lost the operation looks at what others have made of it.
         if not self.lease.is_lost:
             self.settle()
         return self.read(function, *args)
@@ -293,7 +329,8 @@ class Journal:
         to them any more.
         """
         if resource is None:
-            return self._read_settled(externals.of_operation, operation_id)
+            return self._seen_or_read(operation_id, externals.of_operation,
+                                      operation_id)
         if operation_id != self.operation.id:
             return self._made_by(operation_id).get(
                 (resource.type, resource.id), ())

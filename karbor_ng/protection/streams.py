@@ -341,19 +341,31 @@ def release(journal, bank, bank_uuid, checkpoint_id):
 
     Interrupted anywhere, doing it again finishes it.
     """
-    used = journal.read(rows.used_by, checkpoint_id)
+    used, unused = journal.read(_used_and_unused, checkpoint_id, bank_uuid)
     for stream_id in used:
         journal.lease.check()
         journal.write(rows.release, stream_id, checkpoint_id)
-    remove_unused(journal, bank, bank_uuid, own=used)
+    if used:
+        unused = journal.read(rows.to_remove, bank_uuid)
+    _remove_each(journal, bank, unused, used)
 
 
-def remove_unused(journal, bank, bank_uuid, own=()):
-    """Remove the streams of a bank that nobody uses, whoever left them.
+def _used_and_unused(session, checkpoint_id, bank_uuid):
+    return (rows.used_by(session, checkpoint_id),
+            rows.to_remove(session, bank_uuid))
+
+
+def remove_unused(journal, bank, bank_uuid):
+    """Remove the streams of a bank that nobody uses, whoever left them."""
+    _remove_each(journal, bank, journal.read(rows.to_remove, bank_uuid))
+
+
+def _remove_each(journal, bank, streams, own=()):
+    """Remove streams.
 
     :param own: ids of those that must go; others may go another time
     """
-    for stream in journal.read(rows.to_remove, bank_uuid):
+    for stream in streams:
         try:
             _remove(journal, bank, stream)
         except errors.BankError as problem:

@@ -89,7 +89,7 @@ class Verb:
             self.CHILDREN_COUNT, source_operation_id, **skipping)
         flow.run(self.tools.pools, graph, self.hooks.hooks_of,
                  self.hooks.run, self.journal.settle_overdue)
-        self.journal.end_hooks()
+        self.journal.end_hooks(source_operation_id)
         self.journal.lease.check_owned()
         if self.hooks.broken:
             raise errors.Error(self.hooks.broken)

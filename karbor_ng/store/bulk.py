@@ -13,6 +13,9 @@ from sqlalchemy.dialects import mysql
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects import sqlite
 
+_INSERTS = {'mysql': mysql.insert, 'postgresql': postgresql.insert,
+            'sqlite': sqlite.insert}
+
 
 def insert(session, model, rows):
     """Insert rows, dicts with the same columns, with one statement."""
@@ -30,19 +33,41 @@ def put(session, model, rows):
             _put(model, session.bind.dialect.name), rows)
 
 
+def put_missing(session, model, rows):
+    """Insert those of the rows whose keys are not there.
+
+    :param rows: dicts; those with the same columns go in one statement
+    """
+    alike = {}
+    for row in rows:
+        alike.setdefault(tuple(row), []).append(row)
+    for some in alike.values():
+        session.connection().execute(
+            _put_missing(model, session.bind.dialect.name), some)
+
+
 @functools.lru_cache
 def _put(model, dialect):
     table = model.__table__
+    new = _INSERTS[dialect](table)
+    fresh = new.inserted if dialect == 'mysql' else new.excluded
+    values = {column.name: fresh[column.name]
+              for column in table.columns if not column.primary_key}
     if dialect == 'mysql':
-        new = mysql.insert(table)
-        return new.on_duplicate_key_update(
-            {column.name: new.inserted[column.name]
-             for column in table.columns if not column.primary_key})
-    new = {'postgresql': postgresql, 'sqlite': sqlite}[dialect].insert(table)
+        return new.on_duplicate_key_update(values)
     return new.on_conflict_do_update(
-        index_elements=list(table.primary_key.columns),
-        set_={column.name: new.excluded[column.name]
-              for column in table.columns if not column.primary_key})
+        index_elements=[*table.primary_key.columns], set_=values)
+
+
+@functools.lru_cache
+def _put_missing(model, dialect):
+    table = model.__table__
+    new = _INSERTS[dialect](table)
+    if dialect == 'mysql':
+        # It has no way to do nothing but to ignore whatever is wrong.
+        key = table.primary_key.columns[0]
+        return new.on_duplicate_key_update({key.name: key})
+    return new.on_conflict_do_nothing()
 
 
 def change_each(session, model, changes):

@@ -150,11 +150,8 @@ def put_resources(session, checkpoint_id, rows):
 
     :param rows: dicts of columns without ``checkpoint_id``
     """
-    there = {(row.type, row.id) for row in resources(session, checkpoint_id)}
-    fresh = [dict(row, checkpoint_id=checkpoint_id) for row in rows
-             if (row['type'], row['id']) not in there]
-    if fresh:
-        session.execute(sa.insert(Resource), fresh)
+    bulk.put_missing(session, Resource, [
+        dict(row, checkpoint_id=checkpoint_id) for row in rows])
 
 
 def size_of_resources(session, checkpoint_id):

@@ -96,12 +96,8 @@ class OfCheckpoint:
 
     def put_resources(self, session, row_id, rows):
         """Insert rows of resources that are not there yet."""
-        there = {(row.type, row.id)
-                 for row in self.resources(session, row_id)}
-        fresh = [{**row, self._owner.key: row_id} for row in rows
-                 if (row['type'], row['id']) not in there]
-        if fresh:
-            session.execute(sa.insert(self._resource), fresh)
+        bulk.put_missing(session, self._resource, [
+            {**row, self._owner.key: row_id} for row in rows])
 
     def change_each(self, session, row_id, changes):
         """Set columns of resources: ``{(type, id): values}``."""

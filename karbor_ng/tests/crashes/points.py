@@ -111,7 +111,8 @@ class Points:
 def _transaction(function, *args):
     """Name a transaction; those that others are part of have no name."""
     name = getattr(function, '__name__', '<lambda>')
-    if name in ('<lambda>', '_guarded', '_nothing', *_OF_SERVICES):
+    if name in ('<lambda>', '_guarded', '_nothing', '_look_for_all',
+                *_OF_SERVICES):
         return None
     if name == '_each':
         # What it calls has all that differs in its arguments.
@@ -143,7 +144,7 @@ def _request(request, *args):
 _BOUNDARIES = (
     (session.Database, 'write', _transaction),
     (journal.Journal, 'write', _transaction),
-    (journal.Journal, 'end_hooks', lambda: 'ends of hooks'),
+    (journal.Journal, 'end_hooks', lambda *args: 'ends of hooks'),
     (shared_writes.SharedWrites, 'write', _transaction),
     (filesystem.FilesystemBank, 'put', lambda key, *args: f'object {key}'),
     (filesystem.FilesystemBank, '_write', lambda data: 'object not in place'),

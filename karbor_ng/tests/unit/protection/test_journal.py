@@ -39,6 +39,9 @@ class JournalTest(small.DatabaseTest):
         self.journal.end_step(DISK, 'on_main', 'done', models.utcnow(), None,
                               values)
 
+    def end_hooks(self):
+        self.journal.end_hooks(self.operation.id)
+
     def row(self):
         found, = self.read(checkpoints.resources, self.checkpoint)
         return found
@@ -83,7 +86,7 @@ class JournalTest(small.DatabaseTest):
         self.useFixture(fixtures.MonkeyPatch(
             'time.monotonic', lambda real=time.monotonic: real() + 2))
         self.journal.settle_overdue()
-        self.assertRaises(errors.Fenced, self.journal.end_hooks)
+        self.assertRaises(errors.Fenced, self.end_hooks)
         self.assertEqual('protecting', self.row().status)
 
     def test_nothing_more_is_taken_from_who_is_late(self):
@@ -99,9 +102,9 @@ class JournalTest(small.DatabaseTest):
             self.assertIn('The end of on_main of OS::Cinder::Volume disk '
                           'could not be written: ', str(problem))
         self.assertTrue(self.journal.is_broken)
-        self.assertRaises(errors.Error, self.journal.end_hooks)
+        self.assertRaises(errors.Error, self.end_hooks)
         self.assertFalse(self.journal.is_broken)
-        self.journal.end_hooks()
+        self.end_hooks()
         self.assertEqual('protecting', self.row().status)
 
     def test_what_is_left_by_who_was_fenced_off_is_dropped(self):
@@ -118,6 +121,37 @@ class JournalTest(small.DatabaseTest):
         self.assertEqual({'a': 1}, rows[small.VOLUME, 'other'].parameters)
         self.assertEqual(['disk', 'other'], [
             row.id for row in self.journal.resources()])
+
+    def test_what_was_looked_at_is_not_read_again(self):
+        self.journal.intend(DISK, 'a', environment.Draft())
+        self.journal.look(self.operation.id)
+        self.useFixture(fixtures.MockPatchObject(
+            self.database.db, 'read', side_effect=AssertionError))
+        self.assertEqual(['disk'], [
+            row.id for row in self.journal.resources()])
+        self.assertEqual(['intended'], [
+            row.state for row in self.journal.externals_of(
+                self.operation.id)])
+
+    def test_what_was_looked_at_is_read_again_once_it_changes(self):
+        row, _known = self.journal.intend(DISK, 'a', environment.Draft())
+        self.end_step(progress=1)
+        self.end_hooks()
+        self.assertEqual(1, self.journal.resources()[0].progress)
+        self.journal.set_resource(DISK, progress=2)
+        self.assertEqual(2, self.journal.resources()[0].progress)
+        self.journal.look(self.operation.id)
+        self.journal.exists(row.id, 'thing')
+        found, = self.journal.externals_of(self.operation.id)
+        self.assertEqual('exists', found.state)
+
+    def test_who_has_lost_it_looks_at_what_others_made_of_it(self):
+        self.journal.look(self.operation.id)
+        self.write(checkpoints.change_resources, self.checkpoint,
+                   {'progress': 5})
+        self.assertEqual(0, self.journal.resources()[0].progress)
+        self.lease.lose()
+        self.assertEqual(5, self.journal.resources()[0].progress)
 
     def test_what_is_gone_is_not_seen_any_more(self):
         row, _known = self.journal.intend(DISK, 'a', environment.Draft())
