@@ -3,10 +3,10 @@
 """The journal: all that a running operation writes into SQL.
 
 Every transaction first makes sure that the attempt still owns the operation;
-what threads write at the same time shares one. What a hook has saved, and that
-it has ended, is not waited for: it is committed with what is written next,
-after a second at the latest, and always before anything is asked of a cloud
-that changes something there. A database that is away is waited for as long as
+what threads write at the same time shares one. What a hook has saved, that it
+has ended, and under which id a thing exists is not waited for: it is committed
+with what is written next, after a second at the latest, and always before
+anything is asked of a cloud that changes something there. A database that is away is waited for as long as
 the lease allows; a write may then happen twice, which each of them bears.
 """
 
@@ -54,6 +54,8 @@ class Journal:
         self._owner_id = getattr(operation, column)
         self._shared = shared_writes.SharedWrites(self._transact)
         self._unwritten = None
+        #: undoes what no row could tell any more
+        self._late = []
         #: what :meth:`look` has found, until something is written
         self._seen = {}
         #: what other operations have made, by their ids
@@ -134,14 +136,16 @@ class Journal:
         """Whether something can not be written."""
         return self._unwritten is not None
 
-    def _later(self, what, function, *args):
+    def _later(self, what, function, *args, undo=None):
         # Whoever is late learns it here, and not after what comes next.
         self.lease.check_owned()
         self._shared.write_later(
             function, *args,
-            failed=functools.partial(self._not_written, what))
+            failed=functools.partial(self._not_written, what, undo))
 
-    def _not_written(self, what, problem):
+    def _not_written(self, what, undo, problem):
+        if undo is not None:
+            self._late.append(undo)
         if not isinstance(problem, (errors.Fenced, errors.Stopping)):
             text = f'{what} could not be written: {problem!r}'
             LOG.error('%s', text)
@@ -293,11 +297,29 @@ class Journal:
             'attempt': self.operation.attempt}
             for resource, label, kind, tag in calls])
 
-    def exists(self, row_id, external_id):
-        """Write under which id the thing exists."""
-        self._shared.write(self._change_externals, row_id, {
-            'external_id': external_id, 'state': 'exists',
-            'attempt': self.operation.attempt})
+    def exists(self, row_id, external_id, undo=lambda: None):
+        """Write under which id the thing exists; not waited for.
+
+        Whoever does not know it yet finds the thing by its tag.
+
+        :param undo: see :meth:`undo_late`
+        """
+        self._later(f'That {external_id} exists', self._change_externals,
+                    row_id, {'external_id': external_id, 'state': 'exists',
+                             'attempt': self.operation.attempt}, undo=undo)
+
+    def undo_late(self):
+        """Undo what came to exist after somebody had taken the operation.
+
+        Once no thread of the attempt works any more; never raises.
+        """
+        for undo in self._late:
+            try:
+                undo()
+            except Exception:
+                # Deleting the checkpoint meets it.
+                LOG.exception('Something may be left that operation %s made '
+                              'late', self.operation.id)
 
     def gone(self, external):
         """Write that the thing does not exist any more; not waited for.
@@ -313,7 +335,10 @@ class Journal:
                     self._change_externals, external.id, {'state': 'gone'})
 
     def _change_externals(self, session, calls):
-        externals.change_each(session, calls)
+        changes = {}
+        for row_id, values in calls:
+            changes.setdefault(row_id, {}).update(values)
+        externals.change_each(session, changes.items())
         return [None for _ in calls]
 
     def external(self, resource, label):

@@ -125,12 +125,13 @@ def run(tools, operation, lease):
     what = f'{operation.type} {operation.id}'
     LOG.info('Starting %s of checkpoint %s (attempt %s)', what,
              operation.checkpoint_id, operation.attempt)
-    outcome = 'failed'
+    attempt, outcome = None, 'failed'
     try:
-        outcome = _run(tools, operation, lease)
+        attempt = Attempt(tools, operation, lease)
+        outcome = _run(attempt)
     except errors.Fenced as lost:
         outcome = f'left to its new owner ({lost})'
-        _withdraw(tools, operation, lease)
+        _withdraw(attempt)
     except errors.Stopping:
         tools.db.write(operations.hand_back, operation.id, operation.attempt)
         outcome = 'handed back'
@@ -143,11 +144,12 @@ def run(tools, operation, lease):
              time.monotonic() - started)
 
 
-def _withdraw(tools, operation, lease):
-    """Remove from the bank what came there too late to be anybody's."""
+def _withdraw(attempt):
+    """Remove what came too late to be anybody's."""
+    operation = attempt.operation
     try:
-        attempt = Attempt(tools, operation, lease)
         with context.undisturbed():
+            attempt.journal.undo_late()
             VERBS[operation.type](attempt).withdraw()
     except Exception:
         # "karbor-manage bank check" finds it.
@@ -156,12 +158,11 @@ def _withdraw(tools, operation, lease):
                       operation.id)
 
 
-def _run(tools, operation, lease):
-    attempt = Attempt(tools, operation, lease)
-    verb = VERBS[operation.type](attempt)
+def _run(attempt):
+    verb = VERBS[attempt.operation.type](attempt)
     reason = _work(attempt, verb)
-    lease.check_owned()
-    if lease.stop_hearing_aborts():
+    attempt.lease.check_owned()
+    if attempt.lease.stop_hearing_aborts():
         return verb.abort()
     return verb.finish(reason)
 

@@ -162,7 +162,8 @@ class Work:
             external_id = self._find(kind, row.tag) if known else None
             if external_id is None:
                 external_id = self._create(create, kind, row.tag)
-            self.journal.exists(row.id, external_id)
+            self.journal.exists(row.id, external_id, functools.partial(
+                self._undo, label, kind, external_id))
         except Exception:
             if self.journal.lease.is_lost:
                 with context.undisturbed():

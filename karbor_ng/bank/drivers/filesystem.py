@@ -187,7 +187,7 @@ class FilesystemBank(driver.BankDriver):
     def _put(self, key, path, data, if_absent):
         directory = os.path.dirname(path)
         self._refuse_links(directory)
-        _make_directory(directory)
+        self._make_directory(directory)
         temporary = self._write(data)
         try:
             if if_absent:
@@ -203,7 +203,7 @@ class FilesystemBank(driver.BankDriver):
         """Return the path of a new, synced file with the data."""
         directory = os.path.join(self._root, TEMPORARY)
         self._refuse_links(directory)
-        _make_directory(directory)
+        self._make_directory(directory)
         path = os.path.join(directory, secrets.token_hex(16).encode())
         try:
             with open(path, 'xb') as file:
@@ -216,6 +216,12 @@ class FilesystemBank(driver.BankDriver):
                 os.unlink(path)
             raise
         return path
+
+    def _make_directory(self, directory):
+        """Make one below the root; :meth:`_sync_up` lets it last."""
+        for parent in _make_directory(self._root):
+            _sync_directory(parent)
+        _make_directory(directory)
 
     def _link(self, key, temporary, path):
         try:
@@ -319,20 +325,21 @@ def _explained(key):
 
 
 def _make_directory(path):
+    """Make a directory and those above it; return where they were made."""
     if os.path.isdir(path):
-        return
+        return []
     parent = os.path.dirname(path)
-    _make_directory(parent)
+    parents = [*_make_directory(parent), parent]
     try:
         os.mkdir(path, DIRECTORY_MODE)
     except FileExistsError:
         if not stat.S_ISDIR(os.stat(path).st_mode):
             raise NotADirectoryError(
                 errno.ENOTDIR, os.strerror(errno.ENOTDIR), path) from None
-        return
-    # Whatever the umask of the process takes away.
-    os.chmod(path, DIRECTORY_MODE)
-    _sync_directory(parent)
+    else:
+        # Whatever the umask of the process takes away.
+        os.chmod(path, DIRECTORY_MODE)
+    return parents
 
 
 def _sync_directory(path):

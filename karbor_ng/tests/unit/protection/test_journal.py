@@ -92,7 +92,8 @@ class JournalTest(small.DatabaseTest):
     def test_nothing_more_is_taken_from_who_is_late(self):
         row, _known = self.journal.intend(DISK, 'a', environment.Draft())
         self.lease.lose()
-        for late in (self.end_step, lambda: self.journal.gone(row)):
+        for late in (self.end_step, lambda: self.journal.gone(row),
+                     lambda: self.journal.exists(row.id, 'thing')):
             self.assertRaises(errors.Fenced, late)
 
     def test_what_can_not_be_written_is_told_once(self):
@@ -144,6 +145,24 @@ class JournalTest(small.DatabaseTest):
         self.journal.exists(row.id, 'thing')
         found, = self.journal.externals_of(self.operation.id)
         self.assertEqual('exists', found.state)
+
+    def test_of_the_same_thing_the_last_wins(self):
+        first, second = (
+            self.journal.intend(DISK, label, environment.Draft())[0]
+            for label in 'ab')
+        self.journal.gone(first)
+        self.journal.exists(second.id, 'thing')
+        self.journal.gone(second)
+        self.assertEqual({('gone', None), ('gone', 'thing')}, {
+            (row.state, row.external_id) for row
+            in self.journal.externals_of(self.operation.id)})
+
+    def test_a_thing_that_just_came_is_written_before_it_is_asked_for(self):
+        row, _known = self.journal.intend(DISK, 'a', environment.Draft())
+        self.journal.exists(row.id, 'thing')
+        again, known = self.journal.intend(DISK, 'a', environment.Draft())
+        self.assertEqual(('thing', True), (again.external_id, known))
+        self.assertEqual('exists', self.journal.external(DISK, 'a').state)
 
     def test_who_has_lost_it_looks_at_what_others_made_of_it(self):
         self.journal.look(self.operation.id)
