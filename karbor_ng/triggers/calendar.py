@@ -159,7 +159,9 @@ def _event(pattern):
     """
     text = pattern.replace('\\r', '').replace('\\n', '\n')
     try:
-        component = cal.Component.from_ical(text)
+        # Of a text without ends of lines icalendar opens the file that has
+        # this name (GHSA-j72g-xg6j-fq68); of bytes it does not.
+        component = cal.Component.from_ical(text.encode())
     except (ValueError, KeyError, IndexError) as exc:
         raise errors.Invalid(
             f'not a calendar: {str(exc).splitlines()[0][:90]}') from None

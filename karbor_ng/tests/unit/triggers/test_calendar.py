@@ -4,8 +4,10 @@
 
 import datetime
 import itertools
+import pathlib
 import zoneinfo
 
+import fixtures
 import hypothesis
 from hypothesis import strategies
 from oslotest import base
@@ -178,6 +180,20 @@ class CalendarTest(base.BaseTestCase):
                        'RRULE:FREQ=YEARLY;BYMONTH=2;BYMONTHDAY=30'),
                  'never')):
             self.assertIn(words, self.refused(text), text[:60])
+
+    def test_no_file_is_read(self):
+        file = pathlib.Path(self.useFixture(fixtures.TempDir()).path, 'file')
+        for content in (event('RRULE:FREQ=DAILY'), 'password = secret'):
+            file.write_text(content)
+            words = self.refused(str(file))
+            self.assertIn('not a calendar', words)
+            self.assertNotIn('secret', words)
+
+    def test_letters_of_any_kind(self):
+        self.assertEqual(1, len(due(event(
+            'SUMMARY:Sicherung täglich 夜', 'RRULE:FREQ=DAILY'),
+            '2025-12-01', count=1)))
+        self.assertIn('not a calendar', self.refused('\ud800'))
 
     @hypothesis.settings(max_examples=100, deadline=None)
     @hypothesis.given(strategies.text(max_size=200) | strategies.lists(
