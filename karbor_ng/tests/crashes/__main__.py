@@ -12,7 +12,6 @@ ends with a line for each verb and the line "N points, N violations"; exit code
 0 or 1.
 """
 
-import collections
 from concurrent import futures
 import sys
 
@@ -37,7 +36,8 @@ def main(arguments):
         sys.exit(f'{__doc__}\nNobody kills {", ".join(unknown)}; there are: '
                  f'{", ".join(NAMES)}')
     with lanes.pool() as pool:
-        return _report(list(_outcomes(pool, names, arguments[1:])))
+        return lanes.report(list(_outcomes(pool, names, arguments[1:])),
+                            'points')
 
 
 def _outcomes(pool, names, chosen):
@@ -83,29 +83,10 @@ def _telling(points):
 
 def _tell(outcomes):
     for outcome in outcomes:
-        if outcome.problems or not outcome.was_reached:
+        if outcome.is_bad:
             print(f'{outcome.verb} at "{outcome.point}": '
                   f'{"; ".join(outcome.problems) or "not reached"}\n',
                   flush=True)
-
-
-def _report(found):
-    """Print what was covered; return the exit code."""
-    by_verb = collections.defaultdict(list)
-    for outcome in found:
-        by_verb[outcome.verb].append(outcome)
-    for verb, outcomes in by_verb.items():
-        longest = max(outcome.seconds for outcome in outcomes)
-        print(f'{verb}: {len(outcomes)} points, '
-              f'{len(_bad(outcomes))} violations, longest {longest:.1f} s')
-    print(f'{len(found)} points, {len(_bad(found))} violations')
-    return 1 if _bad(found) else 0
-
-
-def _bad(outcomes):
-    """Return those that show something; what was not reached hides it."""
-    return [outcome for outcome in outcomes
-            if outcome.problems or not outcome.was_reached]
 
 
 if __name__ == '__main__':

@@ -6,6 +6,7 @@ Apart from the rounds because whatever is tried out in them needs the same:
 what takes long to import is there already, and nothing is on a disk.
 """
 
+import collections
 from concurrent import futures
 import importlib
 import multiprocessing
@@ -37,3 +38,24 @@ def chunks(items, size):
     """Return lists of so many items each."""
     return [items[begin:begin + size]
             for begin in range(0, len(items), size)]
+
+
+def report(outcomes, what):
+    """Print what was covered; return the exit code.
+
+    :param outcomes: each with ``verb``, ``seconds`` and ``is_bad``
+    :param what: what they are of, such as "points"
+    """
+    by_verb = collections.defaultdict(list)
+    for outcome in outcomes:
+        by_verb[outcome.verb].append(outcome)
+    for verb, found in by_verb.items():
+        longest = max(outcome.seconds for outcome in found)
+        print(f'{verb}: {_covered(found, what)}, longest {longest:.1f} s')
+    print(_covered(outcomes, what))
+    return int(any(outcome.is_bad for outcome in outcomes))
+
+
+def _covered(outcomes, what):
+    bad = sum(outcome.is_bad for outcome in outcomes)
+    return f'{len(outcomes)} {what}, {bad} violations'

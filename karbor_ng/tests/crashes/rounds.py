@@ -42,6 +42,11 @@ class Outcome:
     was_reached: bool
     seconds: float
 
+    @property
+    def is_bad(self):
+        """Whether it shows something; what was not reached hides it."""
+        return bool(self.problems) or not self.was_reached
+
 
 def points_of(name):
     """Return the points that an operation passes, in no order."""

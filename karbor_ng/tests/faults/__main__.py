@@ -10,7 +10,6 @@ not hold, and ends with a line for each verb and the line "N faults, N
 violations"; exit code 0 or 1.
 """
 
-import collections
 from concurrent import futures
 import sys
 
@@ -34,7 +33,8 @@ def main(arguments):
     with lanes.pool() as pool:
         faults = {names[0]: chosen} if chosen else _chosen(
             pool, names, is_all)
-        return _report(list(_outcomes(pool, faults)))
+        return lanes.report(list(_outcomes(pool, faults)),
+                            'faults')
 
 
 def _fault(text):
@@ -69,23 +69,6 @@ def _outcomes(pool, faults):
                       f'{"; ".join(outcome.problems) or "did not happen"}\n',
                       flush=True)
             yield outcome
-
-
-def _report(found):
-    """Print what was covered; return the exit code."""
-    by_verb = collections.defaultdict(list)
-    for outcome in found:
-        by_verb[outcome.verb].append(outcome)
-    for verb, outcomes in by_verb.items():
-        longest = max(outcome.seconds for outcome in outcomes)
-        print(f'{verb}: {len(outcomes)} faults, {_bad(outcomes)} violations, '
-              f'longest {longest:.1f} s')
-    print(f'{len(found)} faults, {_bad(found)} violations')
-    return 1 if _bad(found) else 0
-
-
-def _bad(outcomes):
-    return len([outcome for outcome in outcomes if outcome.is_bad])
 
 
 if __name__ == '__main__':
