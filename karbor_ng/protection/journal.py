@@ -6,8 +6,9 @@ Every transaction first makes sure that the attempt still owns the operation;
 what threads write at the same time shares one. What a hook has saved, that it
 has ended, and under which id a thing exists is not waited for: it is committed
 with what is written next, after a second at the latest, and always before
-anything is asked of a cloud that changes something there. A database that is away is waited for as long as
-the lease allows; a write may then happen twice, which each of them bears.
+anything is asked of a cloud that changes something there. A database that is
+away is waited for as long as the lease allows; a write may then happen twice,
+which each of them bears.
 """
 
 import functools
