@@ -35,11 +35,12 @@ class Delete(verb.Verb):
 
     def _read(self, session):
         where = self.operation.checkpoint_id
-        return (checkpoints.get(session, where),
-                operations.making_of(session, where))
+        making = operations.making_of(session, where)
+        if making is not None:
+            self.journal.look_within(session, making.id)
+        return checkpoints.get(session, where), making
 
     def work(self):
-        self.journal.look(self.making.id)
         self._refuse_conflicts()
         self.bank.delete(manifest.key(self.operation.project_id,
                                       self.checkpoint.id))

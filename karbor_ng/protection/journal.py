@@ -121,7 +121,11 @@ class Journal:
         while the operation is ours.
         """
         self.settle()
-        self._seen = self.read(self._look, source_operation_id)
+        self.read(self.look_within, source_operation_id)
+
+    def look_within(self, session, source_operation_id):
+        """As :meth:`look`, in a transaction that reads other things too."""
+        self._seen = self._look(session, source_operation_id)
 
     def _look_for_all(self, session, calls):
         return [self._look(session, *args) for args in calls]
