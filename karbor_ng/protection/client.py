@@ -146,9 +146,9 @@ class ProtectionClient:
 
     def _accept_restore(self, session, caller, checkpoint_id, provider_id,
                         parameters, target, restore_id, operation_id):
-        checkpoint = self._own(session, caller, checkpoint_id, provider_id)
-        # The row is locked, so that a delete is not accepted beside this.
-        session.refresh(checkpoint, with_for_update=True)
+        # Locked, so that a delete is not accepted beside this.
+        checkpoint = self._own(session, caller, checkpoint_id, provider_id,
+                               is_locked=True)
         _provider, parameters = _restorable(session, checkpoint, parameters,
                                             target)
         restore = restores.create(session, {
@@ -179,9 +179,9 @@ class ProtectionClient:
 
     def _accept_verify(self, session, caller, checkpoint_id, provider_id,
                        parameters, verification_id, operation_id):
-        checkpoint = self._own(session, caller, checkpoint_id, provider_id)
-        # The row is locked, so that a delete is not accepted beside this.
-        session.refresh(checkpoint, with_for_update=True)
+        # Locked, so that a delete is not accepted beside this.
+        checkpoint = self._own(session, caller, checkpoint_id, provider_id,
+                               is_locked=True)
         _refuse_unavailable(checkpoint, 'verified')
         provider = providers.get(session, checkpoint.provider_id)
         verification = verifications.create(session, {
@@ -400,9 +400,10 @@ class ProtectionClient:
         operation_id = self._db.write(_end_or_request_abort, *asked)
         self._hints.operation_aborted(operation_id=operation_id)
 
-    def _own(self, session, caller, checkpoint_id, provider_id):
+    def _own(self, session, caller, checkpoint_id, provider_id,
+             is_locked=False):
         return checkpoints.get(session, checkpoint_id, caller.project_id,
-                               provider_id)
+                               provider_id, is_locked)
 
     def _queue(self, session, caller, operation_id, operation_type,
                checkpoint, **values):

@@ -27,7 +27,8 @@ class Delete(verb.Verb):
 
     def __init__(self, attempt):
         super().__init__(attempt)
-        self.checkpoint, self.making = self.journal.read(self._read)
+        self.checkpoint, self.making, self._streams = self.journal.read(
+            self._read)
         #: the status to go back to, while nothing is removed yet
         self.refused_to = None
         #: resources, and what is left in clouds, once the hooks have run
@@ -38,7 +39,9 @@ class Delete(verb.Verb):
         making = operations.making_of(session, where)
         if making is not None:
             self.journal.look_within(session, making.id)
-        return checkpoints.get(session, where), making
+        return (checkpoints.get(session, where), making,
+                streams.used_and_unused(session, where,
+                                        self.provider.bank_uuid))
 
     def work(self):
         self._refuse_conflicts()
@@ -67,7 +70,7 @@ class Delete(verb.Verb):
                     self.bank.delete(item['key'])
         self.bank.section(self.prefix).delete_prefix('')
         streams.release(self.journal, self.bank, self.provider.bank_uuid,
-                        self.checkpoint.id)
+                        self.checkpoint.id, self._streams)
 
     def _externals(self):
         return self.journal.externals_of(self.making.id)

@@ -55,6 +55,8 @@ class Journal:
         self._owner_id = getattr(operation, column)
         self._shared = shared_writes.SharedWrites(self._transact)
         self._unwritten = None
+        #: tags of what this attempt has intended
+        self._intended = set()
         #: undoes what no row could tell any more
         self._late = []
         #: what :meth:`look` has found, until something is written
@@ -290,11 +292,17 @@ class Journal:
         Return the row and whether it was there before.
         """
         tag = tag_of(self.operation.id, resource, label)
-        return self._shared.write(self._intend, resource, label, kind, tag)
+        found = self._shared.write(self._intend, resource, label, kind, tag)
+        self._intended.add(tag)
+        return found
 
     def _intend(self, session, calls):
-        return externals.intend(session, self.operation.id, [{
-            'id': str(uuid.uuid4()),
+        is_first = self.operation.attempt == 1 and self._intended.isdisjoint(
+            tag for _resource, _label, _kind, tag in calls)
+        intend = externals.intend_first if is_first else externals.intend
+        return intend(session, self.operation.id, [{
+            # The same when it is written twice.
+            'id': tag,
             'checkpoint_id': self.operation.checkpoint_id,
             'resource_type': resource.type, 'resource_id': resource.id,
             'label': label, 'tag': tag, 'service': kind.service,

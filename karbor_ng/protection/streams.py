@@ -336,12 +336,15 @@ def hash_of(identity):
     return hashlib.sha256(identity.encode()).hexdigest()
 
 
-def release(journal, bank, bank_uuid, checkpoint_id):
+def release(journal, bank, bank_uuid, checkpoint_id, found=None):
     """Take a checkpoint's uses back; remove what nobody uses any more.
 
     Interrupted anywhere, doing it again finishes it.
+
+    :param found: :func:`used_and_unused`, where that is known
     """
-    used, unused = journal.read(_used_and_unused, checkpoint_id, bank_uuid)
+    used, unused = found or journal.read(used_and_unused, checkpoint_id,
+                                         bank_uuid)
     for stream_id in used:
         journal.lease.check()
         journal.write(rows.release, stream_id, checkpoint_id)
@@ -350,7 +353,8 @@ def release(journal, bank, bank_uuid, checkpoint_id):
     _remove_each(journal, bank, unused, used)
 
 
-def _used_and_unused(session, checkpoint_id, bank_uuid):
+def used_and_unused(session, checkpoint_id, bank_uuid):
+    """Return ids of streams that a checkpoint uses, and what may go anyway."""
     return (rows.used_by(session, checkpoint_id),
             rows.to_remove(session, bank_uuid))
 

@@ -34,13 +34,22 @@ def intend(session, operation_id, rows):
     gone = [row for row in there.values() if row.state == 'gone']
     for row in gone:
         row.state, row.external_id = 'intended', None
-    fresh = [dict(row, operation_id=operation_id, state='intended')
-             for row in rows if row['tag'] not in there]
     session.flush(gone)
-    bulk.insert(session, External, fresh)
-    made = {row['tag']: External(external_id=None, **row) for row in fresh}
-    return [(there.get(row['tag']) or made[row['tag']], row['tag'] in there)
+    made = iter(intend_first(session, operation_id, [
+        row for row in rows if row['tag'] not in there]))
+    return [(there[row['tag']], True) if row['tag'] in there else next(made)
             for row in rows]
+
+
+def intend_first(session, operation_id, rows):
+    """As :func:`intend`, for what was not intended before.
+
+    Writing it again changes nothing.
+    """
+    fresh = [dict(row, operation_id=operation_id, state='intended')
+             for row in rows]
+    bulk.put_missing(session, External, fresh)
+    return [(External(external_id=None, **row), False) for row in fresh]
 
 
 def by_tag(session, operation_id, tag):

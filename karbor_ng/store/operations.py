@@ -110,22 +110,27 @@ def claimable(session, banks, limit, owner=None, per_project=None):
     :param per_project: how many operations of one project the owner may
         have; None for any number
     """
-    asked = {'now': store_session.now(session), 'owner': owner,
-             'number': limit}
+    asked = {'owner': owner, 'number': limit}
     if per_project is not None:
         asked['most'] = per_project
     return session.execute(
-        _claimable(frozenset(banks.items()), per_project is not None),
-        asked).scalars().all()
+        _claimable(session.bind.dialect.name, frozenset(banks.items()),
+                   per_project is not None), asked).scalars().all()
+
+
+def _clock(dialect):
+    """Return what is the present moment in a statement."""
+    return sa.literal_column(store_session.CLOCKS[dialect],
+                             type_=models.Time()).label('now')
 
 
 @functools.lru_cache(maxsize=64)
-def _claimable(banks, is_bounded):
+def _claimable(dialect, banks, is_bounded):
     """Return the query of :func:`claimable`.
 
     Built once for all: that takes longer than asking the database.
     """
-    now, owner = sa.bindparam('now', type_=models.Time), sa.bindparam('owner')
+    now, owner = _clock(dialect), sa.bindparam('owner')
     waiting = _waiting(banks, now).cte('waiting')
     busy = (sa.select(Operation.project_id, sa.func.count().label('number'))
             .where(Operation.owner == owner, Operation.state == 'running',
@@ -195,13 +200,11 @@ def claim(session, operation_id, owner, lease_seconds):
     is locked at the moment counts as taken: a worker may stand still in the
     middle of a transaction, and nobody shall stand still with it.
     """
-    now = store_session.now(session)
-    operation = session.execute(
-        sa.select(Operation)
-        .where(Operation.id == operation_id, _is_free(now))
-        .with_for_update(skip_locked=True)).scalars().first()
-    if operation is None:
+    found = session.execute(_free_one(session.bind.dialect.name),
+                            {'operation': operation_id}).first()
+    if found is None:
         return None
+    operation, now = found
     operation.resume_count += operation.state == 'running'
     operation.state, operation.owner = 'running', owner
     operation.lease_until = now + datetime.timedelta(seconds=lease_seconds)
@@ -209,6 +212,15 @@ def claim(session, operation_id, owner, lease_seconds):
     operation.started_at = operation.started_at or now
     session.flush()
     return operation
+
+
+@functools.lru_cache
+def _free_one(dialect):
+    """Return the query of what :func:`claim` locks, with the moment."""
+    now = _clock(dialect)
+    return (sa.select(Operation, now)
+            .where(Operation.id == sa.bindparam('operation'), _is_free(now))
+            .with_for_update(skip_locked=True))
 
 
 @dataclasses.dataclass(frozen=True)

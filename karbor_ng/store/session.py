@@ -40,10 +40,12 @@ OPTS = [*db_options.database_opts, *waits.OPTS]
 # more than that: reading the certificates of all authorities takes 20 ms.
 cfg.set_defaults(db_options.database_opts, max_pool_size=20)
 
-_NOW = {
-    'sqlite': "SELECT strftime('%Y-%m-%d %H:%M:%f', 'now')",
-    'mysql': 'SELECT UTC_TIMESTAMP(6)',
-    'postgresql': "SELECT timezone('utc', clock_timestamp())",
+#: The moment of a statement as its database has it, in UTC without a zone.
+CLOCKS = {
+    # With as many digits as it keeps, since it compares texts.
+    'sqlite': "strftime('%Y-%m-%d %H:%M:%f000', 'now')",
+    'mysql': 'UTC_TIMESTAMP(6)',
+    'postgresql': "timezone('utc', statement_timestamp())",
 }
 
 
@@ -202,7 +204,8 @@ def now(session):
     Leases compare times of several hosts, whose clocks differ; the
     database's is the one they share.
     """
-    value = session.execute(text(_NOW[session.bind.dialect.name])).scalar()
+    value = session.execute(
+        text(f'SELECT {CLOCKS[session.bind.dialect.name]}')).scalar()
     if isinstance(value, str):
         value = datetime.datetime.fromisoformat(value)
     return value.replace(tzinfo=datetime.timezone.utc)
@@ -228,7 +231,7 @@ def _check_url(url):
             'DIALECT+DRIVER://USER:PASSWORD@HOST/NAME') from None
     # oslo.db does not know the name mariadb, and would neither set the
     # connections up nor recognise a deadlock.
-    if dialect.name not in _NOW:
+    if dialect.name not in CLOCKS:
         raise errors.ConfigError(
             f'[database] connection: the URL must start with sqlite, mysql '
             f'(for MariaDB too) or postgresql, not with {dialect.name}')

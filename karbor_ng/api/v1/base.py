@@ -94,6 +94,22 @@ class Controller:
             request_id=asking.request_id,
             credentials=sealer.seal(asking.access()) if sealer else None)
 
+    def _acting(self, req, get, thing_id, rule, **kwargs):
+        """Return what an operation on a thing keeps of the caller.
+
+        Who sees the things of one project acts in that one; whether this is
+        one of them shows when it is acted on.
+
+        Takes and raises what :meth:`_read` does.
+        """
+        project_id = scope(req)
+        if project_id is None:
+            project_id = self._read(req, get, thing_id, rule,
+                                    **kwargs).project_id
+        else:
+            self._require(req, rule, project_id)
+        return self._caller(req, project_id)
+
     @contextlib.contextmanager
     def _cloud(self, req):
         """Hand out the caller's session; blame the cloud for its errors."""

@@ -84,14 +84,12 @@ class Checkpoints(base.Controller):
         is_dry_run = dry_runs.is_wanted(req)
         body = _CREATE.read(req)
         extra_info = _extra_info(body)
-        plan = self._read(req, plans.get, body['plan_id'],
-                          'provider:checkpoint_create')
-        caller = self._caller(req, plan.project_id)
+        asked = (self._acting(req, plans.get, body['plan_id'],
+                              'provider:checkpoint_create'),
+                 body['plan_id'], provider_id)
         if is_dry_run:
-            return {'dry_run': self._dry_run(
-                req, caller, plan.id, provider_id)}
-        checkpoint = self._tools.client.protect(
-            caller, plan.id, provider_id, extra_info)
+            return {'dry_run': self._dry_run(req, *asked)}
+        checkpoint = self._tools.client.protect(*asked, extra_info)
         return {'checkpoint': view(checkpoint, ())}
 
     def _dry_run(self, req, caller, plan_id, provider_id):
@@ -104,43 +102,41 @@ class Checkpoints(base.Controller):
 
     @base.verb(schemas.SHOWN)
     def show(self, req, resp, provider_id, checkpoint_id):
-        checkpoint = self._one(req, provider_id, checkpoint_id,
-                               'provider:checkpoint_get')
+        checkpoint = self._read(
+            req, checkpoints.get, checkpoint_id, 'provider:checkpoint_get',
+            provider_id=provider_id)
         resources = self._db.read(
             checkpoints.shown_resources, checkpoint_id)
         return {'checkpoint': view(checkpoint, resources)}
 
     @base.verb(base_schemas.NOTHING, refusals=(409,))
     def delete(self, req, resp, provider_id, checkpoint_id):
-        checkpoint = self._one(req, provider_id, checkpoint_id,
-                               'provider:checkpoint_delete')
         self._tools.client.delete(
-            self._caller(req, checkpoint.project_id), checkpoint_id,
-            provider_id)
+            self._acting_on(req, provider_id, checkpoint_id,
+                            'provider:checkpoint_delete'),
+            checkpoint_id, provider_id)
         return {}
 
     @base.verb(base_schemas.NOTHING, body=_RESET, refusals=(409,))
     def reset(self, req, resp, provider_id, checkpoint_id):
-        checkpoint = self._one(req, provider_id, checkpoint_id,
-                               'provider:checkpoint_update')
         self._tools.client.reset_state(
-            self._caller(req, checkpoint.project_id), checkpoint_id,
-            _RESET.read(req)['state'], provider_id)
+            self._acting_on(req, provider_id, checkpoint_id,
+                            'provider:checkpoint_update'),
+            checkpoint_id, _RESET.read(req)['state'], provider_id)
         return {}
 
     @base.verb(base_schemas.NOTHING, body=_ABORT, refusals=(409,))
     def act(self, req, resp, provider_id, checkpoint_id):
-        checkpoint = self._one(req, provider_id, checkpoint_id,
-                               'provider:checkpoint_abort')
+        caller = self._acting_on(req, provider_id, checkpoint_id,
+                                 'provider:checkpoint_abort')
         _ABORT.read(req)
-        self._tools.client.abort_checkpoint(
-            self._caller(req, checkpoint.project_id), checkpoint_id,
-            provider_id)
+        self._tools.client.abort_checkpoint(caller, checkpoint_id,
+                                            provider_id)
         return {}
 
-    def _one(self, req, provider_id, checkpoint_id, rule):
-        return self._read(req, checkpoints.get, checkpoint_id, rule,
-                          provider_id=provider_id)
+    def _acting_on(self, req, provider_id, checkpoint_id, rule):
+        return self._acting(req, checkpoints.get, checkpoint_id, rule,
+                            provider_id=provider_id)
 
 
 def view(checkpoint, resources):

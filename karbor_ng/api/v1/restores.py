@@ -47,11 +47,11 @@ class Restores(base.Controller):
         is_dry_run = dry_runs.is_wanted(req)
         body = _CREATE.read(req)
         target = self._target(body)
-        checkpoint = self._read(
+        caller = self._acting(
             req, checkpoints.get, body['checkpoint_id'], 'restore:create',
             provider_id=body['provider_id'])
-        asked = (self._caller(req, checkpoint.project_id), checkpoint.id,
-                 checkpoint.provider_id, body.get('parameters'),
+        asked = (caller, body['checkpoint_id'], body['provider_id'],
+                 body.get('parameters'),
                  target and target.keep(self._tools.sealer))
         if is_dry_run:
             return {'dry_run': self._dry_run(req, target, *asked)}
@@ -92,10 +92,9 @@ class Restores(base.Controller):
 
     @base.verb(base_schemas.NOTHING, body=_ABORT, refusals=(409,))
     def act(self, req, resp, restore_id):
-        restore = self._read(req, restores.get, restore_id, 'restore:abort')
+        caller = self._acting(req, restores.get, restore_id, 'restore:abort')
         _ABORT.read(req)
-        self._tools.client.abort_restore(
-            self._caller(req, restore.project_id), restore_id)
+        self._tools.client.abort_restore(caller, restore_id)
         return {}
 
     @base.verb(schemas.SHOWN)

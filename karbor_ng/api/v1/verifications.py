@@ -32,30 +32,28 @@ class Verifications(base.Controller):
     def create(self, req, resp):
         self._require(req, 'verification:create')
         body = _CREATE.read(req)
-        checkpoint = self._read(
+        caller = self._acting(
             req, checkpoints.get, body['checkpoint_id'],
             'verification:create', provider_id=body['provider_id'])
         made = self._tools.client.verify(
-            self._caller(req, checkpoint.project_id), checkpoint.id,
-            checkpoint.provider_id, body.get('parameters'))
+            caller, body['checkpoint_id'], body['provider_id'],
+            body.get('parameters'))
         return {'verification': view(made, ())}
 
     @base.verb(schemas.SHOWN)
     def show(self, req, resp, verification_id):
-        found = self._one(req, verification_id, 'verification:get')
+        found = self._read(req, verifications.get, verification_id,
+                           'verification:get')
         resources = self._db.read(verifications.resources, verification_id)
         return {'verification': view(found, resources)}
 
     @base.verb(base_schemas.NOTHING, body=_ABORT, refusals=(409,))
     def act(self, req, resp, verification_id):
-        found = self._one(req, verification_id, 'verification:abort')
+        caller = self._acting(req, verifications.get, verification_id,
+                              'verification:abort')
         _ABORT.read(req)
-        self._tools.client.abort_verification(
-            self._caller(req, found.project_id), verification_id)
+        self._tools.client.abort_verification(caller, verification_id)
         return {}
-
-    def _one(self, req, verification_id, rule):
-        return self._read(req, verifications.get, verification_id, rule)
 
 
 def view(verification, resources):
