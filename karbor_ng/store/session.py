@@ -9,7 +9,6 @@ take the SQLAlchemy session first and are run by :meth:`Database.read` or
 """
 
 import contextlib
-import contextvars
 import datetime
 import sqlite3
 import threading
@@ -27,6 +26,7 @@ from sqlalchemy import make_url
 from sqlalchemy import text
 
 from karbor_ng import errors
+from karbor_ng.store import connections
 from karbor_ng.store import waits
 
 #: Raised where the database, or a connection to it, can not be had: by
@@ -63,9 +63,6 @@ _UNREACHABLE = (r'(?s).*(connection to server[^\n]* failed: (?!FATAL)|'
 #: How often turning SQLite's write-ahead logging on is tried.
 _TURNING_ON = 200
 
-#: Whether the transaction about to begin will write.
-_writing = contextvars.ContextVar('writing', default=False)
-
 
 class Database:
     """Runs functions in transactions."""
@@ -83,7 +80,8 @@ class Database:
         options.setdefault('sqlite_fk', True)
         # Yielding after each use is of the days of green threads.
         options.setdefault('thread_checkin', False)
-        self._facade.configure(connection=connection, **options)
+        self._facade.configure(connection=connections.sparing(connection),
+                               **options)
         self._facade.append_on_engine_create(_prepare_engine)
         # SQLite's own waiting is a matter of luck and long pauses.
         self._turn = (threading.Lock() if connection.startswith('sqlite')
@@ -138,24 +136,24 @@ class Database:
 
         :raises oslo_db.exception.DBConnectionError: the database is away
         """
-        token = _writing.set(True)
+        token = connections.writing.set(True)
         try:
             with (self._turn,
                   self._facade.writer.using(_Scope()) as session):
                 return function(session, *args, **kwargs)
         finally:
-            _writing.reset(token)
+            connections.writing.reset(token)
 
     @db_api.wrap_db_retry(max_retries=3, retry_interval=0.2,
                           retry_on_disconnect=True, retry_on_deadlock=True)
     def read(self, function, *args, **kwargs):
         """Run ``function(session, ...)`` that only reads."""
-        token = _writing.set(False)
+        token = connections.writing.set(False)
         try:
             with self._facade.reader.using(_Scope()) as session:
                 return function(session, *args, **kwargs)
         finally:
-            _writing.reset(token)
+            connections.writing.reset(token)
 
     def beside(self):
         """Return the same database over connections of its own.
@@ -278,6 +276,6 @@ def _begin_sqlite(connection):
 
     oslo.db has begun a deferred transaction by now; nothing is in it.
     """
-    if _writing.get():
+    if connections.writing.get():
         connection.exec_driver_sql('ROLLBACK')
         connection.exec_driver_sql('BEGIN IMMEDIATE')

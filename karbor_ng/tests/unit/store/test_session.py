@@ -343,6 +343,26 @@ class DisturbanceTest(fixtures.DatabaseTest):
         self.write(rename, self.plan.id, 'new')
         self.assertEqual('new', self.name())
 
+    def test_connection_that_was_lost_before_a_write(self):
+        """It notices before it has begun, however soon it comes."""
+        other = self.database.another()
+        for name in ('one', 'two'):
+            own = self.read(lambda session: session.execute(
+                sa.text(self.OWN_ID[self.dialect])).scalar())
+            with other.engine.connect() as connection:
+                connection.execute(sa.text(
+                    self.KILL[self.dialect].format(own)))
+            self.write(rename, self.plan.id, name)
+            self.assertEqual(name, self.name())
+
+    def test_transaction_that_is_left_open(self):
+        """Who takes its connection next has nothing of it."""
+        left = self.db.engine.raw_connection()
+        left.cursor().execute("UPDATE plans SET name = 'left'")
+        left.close()
+        self.database.another().write(rename, self.plan.id, 'new')
+        self.assertEqual('new', self.name())
+
     def test_nobody_listens(self):
         """All databases that are away are told in the same way."""
         url = sa.make_url(self.database.url).set(port=1)
@@ -431,3 +451,21 @@ class ConnectionTest(base.BaseTestCase):
         self.assertEqual([0, 0], [one.returncode for one in writers], said)
         self.assertEqual(40, len(database.db.read(
             plans.list, query.Page())))
+
+
+class SparingTest(fixtures.DatabaseTest):
+    """What is not asked of MariaDB; psycopg asks no more by itself."""
+
+    scenarios = [one for one in fixtures.database_scenarios()
+                 if one[0] == 'mysql']
+
+    def test_nothing_is_rolled_back_that_was_committed(self):
+        def rolled_back(session):
+            return int(session.execute(sa.text(
+                "SHOW SESSION STATUS LIKE 'Com_rollback'")).one()[1])
+
+        plan = self.write(plans.create, fixtures.plan_values())
+        before = self.write(rolled_back)
+        for name in 'abc':
+            self.write(rename, plan.id, name)
+        self.assertEqual(before, self.write(rolled_back))
