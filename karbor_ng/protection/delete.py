@@ -38,7 +38,7 @@ class Delete(verb.Verb):
         where = self.operation.checkpoint_id
         making = operations.making_of(session, where)
         if making is not None:
-            self.journal.look_within(session, making.id)
+            self.journal.look(session, making.id)
         return (checkpoints.get(session, where), making,
                 streams.used_and_unused(session, where,
                                         self.provider.bank_uuid))

@@ -115,18 +115,13 @@ class Journal:
             self._unwritten = None
         self._seen = found
 
-    def look(self, source_operation_id):
-        """Read what comes next to be asked for, at once.
+    def look(self, session, source_operation_id):
+        """Read what comes next to be asked for, in a transaction that reads.
 
         That is the operation's resources, and what an operation made. It
         stays true until something is written: nobody else may change it
         while the operation is ours.
         """
-        self.settle()
-        self.read(self.look_within, source_operation_id)
-
-    def look_within(self, session, source_operation_id):
-        """As :meth:`look`, in a transaction that reads other things too."""
         self._seen = self._look(session, source_operation_id)
 
     def _look_for_all(self, session, calls):

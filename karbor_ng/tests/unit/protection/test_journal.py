@@ -125,7 +125,7 @@ class JournalTest(small.DatabaseTest):
 
     def test_what_was_looked_at_is_not_read_again(self):
         self.journal.intend(DISK, 'a', environment.Draft())
-        self.journal.look(self.operation.id)
+        self.journal.read(self.journal.look, self.operation.id)
         self.useFixture(fixtures.MockPatchObject(
             self.database.db, 'read', side_effect=AssertionError))
         self.assertEqual(['disk'], [
@@ -141,7 +141,7 @@ class JournalTest(small.DatabaseTest):
         self.assertEqual(1, self.journal.resources()[0].progress)
         self.journal.set_resource(DISK, progress=2)
         self.assertEqual(2, self.journal.resources()[0].progress)
-        self.journal.look(self.operation.id)
+        self.journal.read(self.journal.look, self.operation.id)
         self.journal.exists(row.id, 'thing')
         found, = self.journal.externals_of(self.operation.id)
         self.assertEqual('exists', found.state)
@@ -165,7 +165,7 @@ class JournalTest(small.DatabaseTest):
         self.assertEqual('exists', self.journal.external(DISK, 'a').state)
 
     def test_who_has_lost_it_looks_at_what_others_made_of_it(self):
-        self.journal.look(self.operation.id)
+        self.journal.read(self.journal.look, self.operation.id)
         self.write(checkpoints.change_resources, self.checkpoint,
                    {'progress': 5})
         self.assertEqual(0, self.journal.resources()[0].progress)
