@@ -248,3 +248,30 @@ class ChainsTest(CheckpointTest):
             fixtures.resource_values(backup_id='x'),
             fixtures.resource_values(backup_id='y', parent_backup='x')])
         self.assertEqual([], self.built_upon(one))
+
+
+class ManyTest(CheckpointTest):
+    """Of MariaDB only: it counts the rows that it reads."""
+
+    scenarios = [one for one in fixtures.database_scenarios()
+                 if one[0] == 'mysql']
+
+    def test_what_builds_on_nothing_is_not_looked_at(self):
+        few, _many = [self.with_resources(count) for count in (20, 1000)]
+        self.write(lambda session: session.execute(
+            sa.text('ANALYZE TABLE checkpoint_resources')).all())
+        before = self.rows_read()
+        self.assertEqual([], self.read(checkpoints.built_upon, few))
+        self.assertLess(self.rows_read() - before, 200)
+
+    def with_resources(self, count):
+        one = self.checkpoint(status='available')
+        self.write(checkpoints.put_resources, one.id, [
+            fixtures.resource_values(id=str(number), backup_id=str(number))
+            for number in range(count)])
+        return one.id
+
+    def rows_read(self):
+        return sum(int(row[1]) for row in self.read(
+            lambda session: session.execute(sa.text(
+                "SHOW SESSION STATUS LIKE 'Handler_read%'")).all()))
