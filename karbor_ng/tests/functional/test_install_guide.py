@@ -35,6 +35,8 @@ BLOCK = re.compile(
 #: program's.
 NAME = re.compile(r'(?<![\w/.-])karbor(?![\w/-]|\.\w)')
 SECONDS = 400
+#: What the guide starts.
+UNITS = ('karbor-api', 'karbor-protection', 'karbor-operationengine')
 #: Replaces in files what :func:`GuideTest.list_words` lists.
 REPLACE = """\
 import pathlib, re, sys
@@ -195,7 +197,7 @@ class GuideTest(base.StackTestCase):
 
     def remove(self):
         """Remove what the guide has made outside of our directory."""
-        self.run_script('systemctl stop karbor-api karbor-protection')
+        self.run_script(f'systemctl stop {" ".join(UNITS)}')
         for log in (self.root / 'run').glob('*.log'):
             secrecy.keep_log(log)
             self.addDetail(log.name, content.text_content(log.read_text()))
@@ -226,7 +228,7 @@ class GuideTest(base.StackTestCase):
         code, printed = self.run_script(
             script(NAME.sub(self.name, text)))
         self.assertEqual(0, code, printed[-5000:])
-        for unit in ('karbor-api', 'karbor-protection'):
+        for unit in UNITS:
             self.check_unit(unit)
         # From karbor-api's own server, and from uWSGI.
         self.assertEqual(2, printed.count('{"status": "ok", "checks"'),
