@@ -146,9 +146,10 @@ class ProtectionClient:
 
     def _accept_restore(self, session, caller, checkpoint_id, provider_id,
                         parameters, target, restore_id, operation_id):
-        # Locked, so that a delete is not accepted beside this.
-        checkpoint = self._own(session, caller, checkpoint_id, provider_id,
-                               is_locked=True)
+        checkpoint = self._own(session, caller, checkpoint_id, provider_id)
+        # The row is locked, so that a delete is not accepted beside this;
+        # only now, so that nobody locks another project's.
+        session.refresh(checkpoint, with_for_update=True)
         _provider, parameters = _restorable(session, checkpoint, parameters,
                                             target)
         restore = restores.create(session, {
@@ -179,9 +180,10 @@ class ProtectionClient:
 
     def _accept_verify(self, session, caller, checkpoint_id, provider_id,
                        parameters, verification_id, operation_id):
-        # Locked, so that a delete is not accepted beside this.
-        checkpoint = self._own(session, caller, checkpoint_id, provider_id,
-                               is_locked=True)
+        checkpoint = self._own(session, caller, checkpoint_id, provider_id)
+        # The row is locked, so that a delete is not accepted beside this;
+        # only now, so that nobody locks another project's.
+        session.refresh(checkpoint, with_for_update=True)
         _refuse_unavailable(checkpoint, 'verified')
         provider = providers.get(session, checkpoint.provider_id)
         verification = verifications.create(session, {
@@ -400,10 +402,9 @@ class ProtectionClient:
         operation_id = self._db.write(_end_or_request_abort, *asked)
         self._hints.operation_aborted(operation_id=operation_id)
 
-    def _own(self, session, caller, checkpoint_id, provider_id,
-             is_locked=False):
+    def _own(self, session, caller, checkpoint_id, provider_id):
         return checkpoints.get(session, checkpoint_id, caller.project_id,
-                               provider_id, is_locked)
+                               provider_id)
 
     def _queue(self, session, caller, operation_id, operation_type,
                checkpoint, **values):

@@ -305,12 +305,12 @@ class Journal:
             'attempt': self.operation.attempt}
             for resource, label, kind, tag in calls])
 
-    def exists(self, row_id, external_id, undo=lambda: None):
+    def exists(self, row_id, external_id, undo=None):
         """Write under which id the thing exists; not waited for.
 
         Whoever does not know it yet finds the thing by its tag.
 
-        :param undo: see :meth:`undo_late`
+        :param undo: for :meth:`undo_late`, if there is anything to undo
         """
         self._later(f'That {external_id} exists', self._change_externals,
                     row_id, {'external_id': external_id, 'state': 'exists',

@@ -70,12 +70,8 @@ class ProtectionService:
         size = self._conf.max_parallel_resources
         self._pools = flow.Pools(
             size, futurist.ThreadPoolExecutor(max_workers=size))
-        self._tools = operation_runner.Tools(
-            conf=self._conf, db=db, cloud=cloud, sealer=sealer,
-            providers=self._providers, protectables=protectables,
-            pools=self._pools,
-            stream_slots=streams.Slots(self._conf.max_parallel_streams),
-            plugin_limits=self._plugin_limits(),
+        self._tools = self._tools_of_operations(
+            cloud=cloud, sealer=sealer, protectables=protectables,
             targets=restore_targets.Targets(conf, cloud))
         self._operations = futures.ThreadPoolExecutor(
             self._conf.max_concurrent_operations,
@@ -93,12 +89,17 @@ class ProtectionService:
         self._stopped = threading.Event()
         self._looked = threading.Event()
         self._threads = [
-            threading.Thread(target=self._sweep_loop, name='sweep',
-                             daemon=True),
-            threading.Thread(target=self._renew_loop, name='renew',
-                             daemon=True),
-            threading.Thread(target=self._publish_loop, name='publish',
-                             daemon=True)]
+            threading.Thread(target=loop, name=name, daemon=True)
+            for name, loop in (('sweep', self._sweep_loop),
+                               ('renew', self._renew_loop),
+                               ('publish', self._publish_loop))]
+
+    def _tools_of_operations(self, **tools):
+        return operation_runner.Tools(
+            conf=self._conf, db=self._db, providers=self._providers,
+            pools=self._pools,
+            stream_slots=streams.Slots(self._conf.max_parallel_streams),
+            plugin_limits=self._plugin_limits(), **tools)
 
     def _plugin_limits(self):
         limits = plugin_limits.PluginLimits(

@@ -17,12 +17,6 @@ _INSERTS = {'mysql': mysql.insert, 'postgresql': postgresql.insert,
             'sqlite': sqlite.insert}
 
 
-def insert(session, model, rows):
-    """Insert rows, dicts with the same columns, with one statement."""
-    if rows:
-        session.connection().execute(sa.insert(model.__table__), rows)
-
-
 def put(session, model, rows):
     """Insert rows, or set all columns of those whose keys are there.
 

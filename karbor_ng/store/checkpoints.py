@@ -53,15 +53,12 @@ def create(session, values):
     return checkpoint
 
 
-def get(session, checkpoint_id, project_id=None, provider_id=None,
-        is_locked=False):
+def get(session, checkpoint_id, project_id=None, provider_id=None):
     """Return a checkpoint; None for project or provider means any.
 
-    :param is_locked: whether it stays as it is until the transaction ends
     :raises errors.NotFound: there is none, or it is another's
     """
-    checkpoint = session.get(Checkpoint, checkpoint_id,
-                             with_for_update=is_locked or None)
+    checkpoint = session.get(Checkpoint, checkpoint_id)
     if (checkpoint is None
             or project_id not in (None, checkpoint.project_id)
             or provider_id not in (None, checkpoint.provider_id)):

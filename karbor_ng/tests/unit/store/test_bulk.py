@@ -128,5 +128,5 @@ class ExternalsTest(fixtures.DatabaseTest):
         row = self.read(externals.by_tag, self.operation, first['tag'])
         self.assertEqual(('intended', None), (row.state, row.external_id))
 
-    def test_insert_nothing(self):
-        self.write(bulk.insert, externals.External, [])
+    def test_nothing_is_missing(self):
+        self.write(bulk.put_missing, externals.External, [])
